@@ -22,6 +22,7 @@ from bench.gpu_checks import EXIT_GPU_LOST, ROOT
 from bench.gpu_checks.items import select_items, time_limit
 from bench.gpu_checks.page import line, page
 from configs.errors import UserError, run_cli
+from configs.words import counted
 from dali_pipelines.store.files import write_file
 
 WORKER = [sys.executable, "-m", "bench.gpu_checks"]
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> None:
                 waiting = left
     left = [name for name in names if name not in report.items]
     if left:
-        print(f"not run: {len(left)} items; the same command goes on with them")
+        print(f"not run: {counted(len(left), 'item')}; the same command goes on")
     report.save()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.options import add_rounds, loader_settings, require_positive
 from configs.errors import UserError, run_cli
+from configs.words import counted
 from dali_pipelines import limits
 from dali_pipelines.store.encode import Encoding
 
@@ -48,7 +49,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     require_positive(args, "batch_size", "batches", "rounds", "threads", "source_gop")
     cores = limits.cores()
     if not 1 <= args.processes <= cores:
-        raise UserError(f"--processes {args.processes}: from 1 to the {cores} cores of this machine")
+        raise UserError(f"--processes {args.processes}: from 1 to the {counted(cores, 'core')} of this machine")
     made_only = ("peers", "codec", "gop", "short_side") if args.data_dir else ()
     alone_only = ("peers", "workers", "epochs") if args.processes > 1 else ()
     epochs_only = ("peers",) if args.epochs else ()
@@ -57,7 +58,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
             if getattr(args, name) != parser.get_default(name):
                 raise UserError(f"--{name.replace('_', '-')} does not go with {why}: leave one of them out")
     if args.resume and not args.json:
-        raise UserError("--resume: of which --json FILE?")
+        raise UserError("--resume needs --json FILE, whose tasks it keeps")
     if (args.epochs or args.processes > 1) and len(args.codec) > 1:
         raise UserError(f"--codec {' '.join(args.codec)}: --epochs and --processes measure one store")
     if args.epochs is not None:

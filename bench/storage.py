@@ -49,7 +49,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help=f"({' '.join(codecs)})")
     parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg and rawvideo have 1")
     parser.add_argument("--short-sides", nargs="+", type=int, default=[144, 256], help="pixels (144 256)")
-    parser.add_argument("--disk-factor", type=float, default=4.0, help="bearable size, in those of the smallest (4)")
+    parser.add_argument(
+        "--disk-factor", type=float, default=4.0, help="largest to advise, in sizes of the smallest (4)"
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     args = parser.parse_args(argv)
     require_positive(args, "disk_factor", "batch_size", "batches", "rounds", "threads")

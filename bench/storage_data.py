@@ -9,6 +9,7 @@ from bench import meters
 from bench.data import HEIGHT, WIDTH, drift, write_movie
 from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines import prepare
 from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.discover import find_videos
@@ -63,7 +64,8 @@ def store_all_ways(
             "no video can be stored in every way that is left: " + "; ".join(notes or ["give other videos"])
         )
     if lost := len(set.union(*names)) - len(common):
-        notes.append(f"left out: {lost} videos that not every way can store, see quarantine.csv below {folder}")
+        videos = counted(lost, "video")
+        notes.append(f"left out: {videos} that not every way can store, see quarantine.csv below {folder}")
     rows = {key: {name: row for row, name in enumerate(index.names.texts())} for key, index in indices.items()}
     return {key: index.select([rows[key][name] for name in common]) for key, index in indices.items()}, notes
 

@@ -82,7 +82,7 @@ def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]
 
     found = find_videos(sources, outside=folder).videos
     if others := [str(place) for place in found.values() if place.is_pictures or place.parts is not None]:
-        raise UserError(f"{others[0]} is no video file, of which JPEGs are to be cut: give files of videos alone")
+        raise UserError(f"{others[0]} is no video file, and the JPEGs are cut from such: give video files alone")
     if len(found) == 1:  # `prepare` would name it after its archive
         raise UserError(f"{next(iter(found.values()))} is the only video: give two or more")
     ways = ("folders of JPEGs", "stored zips of JPEGs", "deflated zips of JPEGs", "tar of JPEGs", "tar of videos", LMDB)

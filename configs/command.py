@@ -8,8 +8,8 @@ from configs.nearest import nearest
 
 COMMANDS = {
     "prepare": ("dali_pipelines.prepare", "turn videos into a dataset"),
-    "lists": ("dali_pipelines.lists", "take over lists and classes of a dataset's makers"),
-    "inspect": ("dali_pipelines.inspect", "say what a dataset holds, and what each task pays for it"),
+    "lists": ("dali_pipelines.lists", "adopt the lists and classes of a dataset's makers"),
+    "inspect": ("dali_pipelines.inspect", "show what a dataset holds, and what its clips cost each task"),
     "doctor": ("trainers.commands.doctor", "check this machine, a recipe and its dataset"),
     "recipes": ("configs.recipes", "list the recipes"),
     "recipe": ("configs.copy_recipe", "copy a recipe, to change it"),
@@ -18,9 +18,9 @@ COMMANDS = {
     "finetune": ("trainers.commands.finetune", "train a classifier"),
     "test": ("trainers.commands.test", "test a network, by one of several protocols"),
     "features": ("trainers.commands.extract_features", "write the features of videos"),
-    "import": ("trainers.commands.import_checkpoint", "take over the weights of others"),
-    "export": ("trainers.commands.export", "write a backbone for others"),
-    "completion": ("configs.completion", "print what completes these commands in bash, zsh or fish"),
+    "import": ("trainers.commands.import_checkpoint", "convert the weights of other programs"),
+    "export": ("trainers.commands.export", "write a backbone for other programs"),
+    "completion": ("configs.completion", "print tab completion for bash, zsh or fish"),
 }
 """The module of each command, and what it does. Modules have `main(argv)` and `make_parser()`."""
 

@@ -16,7 +16,7 @@ REPORT_DELAY_S = 10
 
 LIMITS = {
     errno.EMFILE: "raise the limit of the shell, `ulimit -n`",
-    errno.ENOMEM: "raise the limit of the shell or the job, `ulimit -v`, or have fewer workers and smaller batches",
+    errno.ENOMEM: "raise the limit of the shell or the job, `ulimit -v`, or use fewer workers and smaller batches",
 }
 """What to do when the system has no more of a resource."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError, first_names, printable, run_cli
+from configs.words import counted
 from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
 from dali_pipelines.datasets.formats import Source, describe_formats, format_names, list_format, read_lists
 from dali_pipelines.datasets.labels import base_note, class_ids, one_to_one, require_labels
@@ -50,13 +51,13 @@ def main(argv: list[str]) -> None:
         _write_classes(index, labeled, makers if len(args.lists) == 1 else ())
     for path, dataset in datasets.items():
         write_list(path, dataset.index.names.texts())
-        print(f"{path}: {len(dataset.index)} videos")
+        print(f"{path}: {counted(len(dataset.index), 'video')}")
         for note in dataset.notes:
             print(f"note: {note}")
     missing = {name: f"in {path.name}" for path, dataset in datasets.items() for name in dataset.missing}
     if missing:
         write_reasons(args.data_dir / MISSING_FILE, missing)
-        print(f"missing: {len(missing)} listed videos, named in {args.data_dir / MISSING_FILE}")
+        print(f"missing: {counted(len(missing), 'listed video')}, named in {args.data_dir / MISSING_FILE}")
     print("\n".join(after_prepare(Index.load(args.data_dir))))
 
 
@@ -93,7 +94,7 @@ def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[s
         texts += [label or "" for label in dataset.labels]
     held = [number for dataset in datasets for number in dataset.index.labels.tolist()]
     if index.class_names and min(held) >= 0 and one_to_one(texts, held):
-        print(f"{index.root}: {len(index.class_names)} classes, those of the lists")
+        print(f"{index.root}: {counted(len(index.class_names), 'class', 'classes')}, those of the lists")
         return
     # Lists that cover only some of the known classes leave the others as they are.
     known = {name: number for number, name in enumerate(index.class_names)}
@@ -113,7 +114,8 @@ def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[s
     if index.class_names and index.class_names != classes:
         print(f"note: the classes of {index.root} ({first_names(index.class_names)}) are replaced by the lists'")
     index.with_columns(labels=np.array(labels, np.int64), class_names=classes).save()
-    print(f"{index.root}: {len(classes)} classes; {labels.count(-1)} of {len(labels)} videos have none")
+    count, of = counted(len(classes), "class", "classes"), counted(len(labels), "video")
+    print(f"{index.root}: {count}; {labels.count(-1)} of {of} without a class")
     for note in base_note(index.root, texts, classes):
         print(f"note: {note}")
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from configs.errors import UserError, first_names, require
+from configs.words import counted
 from dali_pipelines.batches import Batches
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
@@ -126,23 +127,30 @@ class ClipLoader:
         index = self.index
         if self.too_short and rank == 0:
             log.warning(
-                "%d of %d videos are too short: %s needs %d frames (%s)",
-                *(len(self.too_short), len(videos.index), task.name, task.min_frames, first_names([*self.too_short])),
+                "%d of %s too short: %s needs %d frames (%s)",
+                len(self.too_short),
+                counted(len(videos.index), "video"),
+                *(task.name, task.min_frames, first_names([*self.too_short])),
             )
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
         if workers and parent_process() is not None:
             raise UserError("a worker started the loader: put what the script does under if __name__ == '__main__':")
         if self.order.steps == 0:
             raise UserError(
-                f"{index.root} has {len(index)} videos, fewer than one global batch of {self.order.global_batch}: "
-                "lower train.global_batch or add videos"
+                f"{index.root} has {counted(len(index), 'video')}, fewer than one global batch of "
+                f"{self.order.global_batch}: lower train.global_batch or add videos"
             )
         on = torch.device(device)
         gpu = on.type != "cpu"
         self.device_id = _gpu_of(on) if gpu else None
         dali, why_not = choose(index, decoder, device_id=self.device_id)
         if why_not and gpu:
-            log.warning("PyAV decodes, in %d worker processes, and not %s: %s", workers, on, why_not)
+            log.warning(
+                "PyAV decodes, in %s, instead of %s: %s",
+                counted(workers, "worker process", "worker processes"),
+                on,
+                why_not,
+            )
         self.media: Media = "encoded" if dali else decoded_media(index, self.task, gpu=gpu)
         self.workers = workers
         self.threads = decoding_threads(threads, nvdec=dali and gpu)

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from configs.recipes import find_ours, recipes
-from configs.schema import Config, Recognition
+from configs.schema import Config, Recognition, Validation
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
@@ -47,7 +47,7 @@ def after_finetune(config: Recognition) -> list[str]:
 def command(name: str, recipe: str, index: Index, *more: str) -> str:
     """Build a clipfeed command for a recipe and a dataset, with the overrides that the dataset needs.
 
-    They set the lists found in the dataset, and a global batch no larger than the dataset.
+    They set the lists found in the dataset, and a global batch no larger than the number of videos to train on.
     """
     tree = yaml.safe_load(find_ours(recipe).read_text(encoding="utf-8"))  # unchecked: checks need DALI
     lists = dict(zip(("list", "test_list"), lists_in(index.root), strict=True))
@@ -58,9 +58,12 @@ def command(name: str, recipe: str, index: Index, *more: str) -> str:
         for key, found in lists.items()
         if found != str(tree["data"].get(key) or "").replace("{split}", "1")
     }
-    batch = int(tree["train"].get("global_batch", 32))
-    if len(index) < batch:
-        changes["train.global_batch"] = 2 ** (len(index).bit_length() - 1)
+    batch, videos = int(tree["train"].get("global_batch", 32)), _listed(index, lists["list"])
+    if tree["task"] == "recognition":
+        share = tree.get("validation", {}).get("share", Validation.share)
+        videos = max(int(videos * (1 - 2 * share)), 1)  # of each class: rounding may hold out twice the share
+    if videos < batch:
+        changes["train.global_batch"] = 2 ** (videos.bit_length() - 1)
     options = [word for change in changes.items() for word in ("--set", "{}={}".format(*change))]
     return shlex.join(["clipfeed", name, "--config", recipe, "--data-dir", str(index.root), *options, *more])
 
@@ -77,6 +80,14 @@ def lists_in(root: str | Path) -> tuple[str, str]:
     kinds = (("train",), ("test", "val"))
     train, test = (next((name for name in names if name.startswith(kind)), "") for kind in kinds)
     return train, test
+
+
+def _listed(index: Index, name: str) -> int:
+    """Count the videos in a list of the dataset; without a list, all of its videos."""
+    if not name:
+        return len(index)
+    lines = Path(index.root, name).read_bytes().splitlines()
+    return max(min(sum(bool(line.strip()) for line in lines), len(index)), 1)
 
 
 def _labeled(index: Index) -> bool:

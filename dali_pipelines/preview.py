@@ -20,6 +20,7 @@ from torch import Tensor
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
 from configs.options import add_overrides, overrides
+from configs.words import counted
 from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.draw import GAP, PLAY_FPS, Sample, View, stack, text, tile
 from dali_pipelines.loader import ClipLoader
@@ -67,7 +68,8 @@ def main(argv: list[str]) -> None:
     videos = f"{len(dataset.index):,} of {dataset.list_file or dataset.index.root}"
     facts = {"recipe": args.config, "videos": videos}
     write_file(args.out, writers[args.out.suffix](samples))
-    print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(shown(sample.name) for sample in samples)}")
+    names = ", ".join(shown(sample.name) for sample in samples)
+    print(f"{args.out}: {counted(len(samples), 'clip')} of {config.task}: {names}")
 
 
 def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sample]:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 from collections.abc import Iterable
 from threading import RLock
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ def tell(line: str) -> None:
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
     """A bar with a lock of this process: tqdm's own is a system semaphore, which outlives a killed process."""
+
+    # tqdm takes the time of day, by which a bar stands still for as long as a clock is set back.
+    _time = property(lambda self: time.monotonic, lambda self, clock: None)
 
 
 _Bar.set_lock(RLock())

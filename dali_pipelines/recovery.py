@@ -38,7 +38,7 @@ def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None)
         ) from error
     text = first_cause(error)
     if not failed and any(word in text.lower() for word in DEVICE):
-        raise UserError(f"DALI fails on the {device}, at no video: {text}; {resume}") from error
+        raise UserError(f"DALI fails on the {device}, and no video is at fault: {text}; {resume}") from error
     return rows
 
 

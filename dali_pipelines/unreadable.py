@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines.datasets.fates import NAMED
 from dali_pipelines.store.index import Index
 
@@ -52,7 +53,7 @@ class Unreadable:
         reasons = [f"  {shown(name)}: {shown(reason)}" for name, reason in self.reasons.items()]
         more = [f"  and {len(reasons) - NAMED} more"] * (len(reasons) > NAMED)
         raise UserError(
-            f"{self.index.root}: {replaced} of {samples} samples were replaced, as their videos are unreadable; "
-            f"data.most_unreadable = {self.most} allows fewer. Run `clipfeed prepare` on their sources "
-            "again. They are:\n" + "\n".join([*reasons[:NAMED], *more])
+            f"{self.index.root}: {replaced} of {counted(samples, 'sample')} had to be replaced because of unreadable "
+            f"videos; data.most_unreadable = {self.most} allows fewer. Run `clipfeed prepare` on the sources again. "
+            "Unreadable:\n" + "\n".join([*reasons[:NAMED], *more])
         )

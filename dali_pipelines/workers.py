@@ -247,7 +247,7 @@ class Pool(Generic[Job, Result]):
         self._most = int(min(self.ahead, max(1, self.limit // size - self.spare)))
         if self._most < self.ahead:
             log.warning(
-                "results of up to %.3g MiB: %d of %d are made ahead, as all may have %.4g MiB",
+                "results have up to %.3g MiB: %d instead of %d are made ahead, to stay within %.4g MiB",
                 *(size / 2**20, self._most, self.ahead, self.limit / 2**20),
             )
 

@@ -41,7 +41,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the memory of that file's long runs instead")
     args = parser.parse_args(argv)
     if args.plot and not args.json:
-        raise UserError("--plot: of which --json FILE?")
+        raise UserError("--plot needs --json FILE, whose long runs it draws")
     if not args.scale > 0:
         raise UserError(f"--scale {args.scale}: above 0")
     if unknown := [name for name in args.names if name not in FAULTS]:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bench.gpu_checks import Target, Unavailable, need_gpu
+from configs.words import counted
 from dali_pipelines import limits
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg", "av", "numpy")
@@ -28,7 +29,7 @@ def machine() -> dict[str, Any]:
     versions = {name: value_or_error(partial(version, name)) for name in PACKAGES}
     more = value_or_error(_machine)
     return {
-        "answer": f"{cores} cores, {shared_mib} MiB of shared memory, torch {versions['torch']}",
+        "answer": f"{counted(cores, 'core')}, {shared_mib} MiB of shared memory, torch {versions['torch']}",
         "usable_cores": cores,
         "shared_memory_mib": shared_mib,
         **versions,
@@ -60,7 +61,7 @@ def decoders() -> dict[str, Any]:
 
     rows = decoder_caps()
     able = [
-        f"{name} {row['engines']} engines, {row['min_width']}x{row['min_height']} up"
+        f"{name} {counted(row['engines'], 'engine')}, {row['min_width']}x{row['min_height']} up"
         for name, row in rows.items()
         if row["supported"]
     ]

@@ -14,6 +14,7 @@ from bench.data import default_task
 from bench.gpu_checks import Target
 from bench.gpu_checks.pipelines import alternate, video_pipeline
 from bench.gpu_checks.videos import chosen_store
+from configs.words import counted
 from dali_pipelines.loader import ClipLoader
 from trainers.engine.loop import endless
 
@@ -66,7 +67,7 @@ def one_task(name: str, target: Target) -> dict[str, Any]:
     of_what = f"{100 * share:.0f} % of decoding alone" if alone else "PyAV decodes"
     answer = f"{rate:,.0f} clips/s, {rate * length:,.0f} frames/s, {of_what}; first batch after {first_batch_s:.1f} s"
     if replaced:
-        answer += f"; {len(replaced)} videos are unreadable: {next(iter(replaced.values()))}"
+        answer += f"; {counted(len(replaced), 'video')} unreadable: {next(iter(replaced.values()))}"
     return {
         "ok": not replaced,
         "answer": answer,

@@ -12,6 +12,7 @@ from bench.gpu_checks import ROOT, Target
 from bench.gpu_checks.pipelines import alternate
 from bench.gpu_checks.videos import chosen_store, dataset
 from configs.load import load
+from configs.words import counted
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.engine.build import build_loader, build_run
@@ -59,11 +60,12 @@ def measure(item: str, target: Target) -> dict[str, Any]:
             seconds=1.5,
         )
         decoder = loader.decoder
+    each = f"{counted(threads, 'thread')}, {counted(workers, 'worker')}"
     for row in rows.values():
         row["frames_per_s"] = round(row["clips_per_s"] * config.plan.num_frames)
     return {
         "answer": answer(rows),
-        "settings": f"{config.backbone}, {store}, batch {batch}, {threads} threads, {workers} workers, {decoder}",
+        "settings": f"{config.backbone}, {store}, batch {batch}, {each}, {decoder}",
         "rows": rows,
     }
 

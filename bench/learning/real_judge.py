@@ -14,6 +14,7 @@ from bench.learning import real_recipes
 from bench.learning.real_data import Split
 from configs.errors import UserError
 from configs.schema import Data
+from configs.words import counted
 from nets.backbones import Backbone
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import attentive, knn, linear
@@ -76,7 +77,8 @@ def views(net: Backbone, split: Split, normalization: str) -> dict[str, Features
     one, some = (replace(cfg, test=replace(cfg.test, clips=clips)) for clips in (1, ATTENTIVE_CLIPS))
     (moving,) = extract([net], split.index, cfg, RANKS, data, unit=True)
     if moving.unreadable:
-        raise UserError(f"{len(moving.unreadable)} videos of {split.index.root} cannot be read: {moving.unreadable}")
+        count = counted(len(moving.unreadable), "video")
+        raise UserError(f"{count} of {split.index.root} cannot be read: {moving.unreadable}")
     (still,) = extract([Still(net)], split.index, one, RANKS, data, unit=True)
     tokens = extract_tokens(net, split.index, some, RANKS, data)
     return {"moving": moving, "still": still, "tokens": tokens}

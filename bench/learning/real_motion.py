@@ -21,6 +21,7 @@ from bench.learning.real_job import RANDOM
 from bench.machine import save_json
 from configs.errors import UserError, run_cli
 from configs.load import load
+from configs.words import counted
 from dali_pipelines.progress import bar
 from nets.tasks import pretext_tasks
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--tasks", nargs="+", choices=pretext_tasks(), default=pretext_tasks(), metavar="TASK")
     parser.add_argument("--switches", action="store_true", help=f"also flaws of the originals, of {' '.join(SWITCHED)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(0 1 2)")
-    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="leave that to another time")
+    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain")
     parser.add_argument("--frames", type=int, default=real_recipes.FRAMES, help="that a task sees (%(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of finetuning (%(default)s)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/real_motion"), help="data and runs are kept here")
@@ -62,7 +63,8 @@ def main(argv: list[str]) -> None:
     real_table.plot(figures, target.with_suffix(".png"))
     print(real_table.table(figures))
     if failed:
-        raise UserError(f"{len(failed)} of {len(jobs)} jobs failed; {failed[0]}; give the same command again")
+        of = counted(len(jobs), "job")
+        raise UserError(f"{len(failed)} of {of} failed; {failed[0]}; give the same command again")
 
 
 def earlier(target: Path, epochs: int) -> dict[tuple[str, int], dict[str, Any]]:
@@ -71,7 +73,8 @@ def earlier(target: Path, epochs: int) -> dict[tuple[str, int], dict[str, Any]]:
         return {}
     report = json.loads(target.read_text())
     if report["epochs"] != epochs:
-        raise UserError(f"{target} has finetuned for {report['epochs']} epochs, not {epochs}: choose another --out")
+        done = counted(report["epochs"], "epoch")
+        raise UserError(f"{target} has finetuned for {done}, not {epochs}: choose another --out")
     return {(run["name"], run["seed"]): run for run in report["runs"]}
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from configs.errors import UserError, first_names
+from configs.words import counted
 from dali_pipelines.datasets.search import DATA_FILE, PassedOver, Search
 from dali_pipelines.store import listing
 from dali_pipelines.store.archives import SUFFIXES, kind_of, read_archive
@@ -174,5 +175,5 @@ def _by_name(found: Iterable[_Video]) -> tuple[dict[str, _Video], list[str]]:
                 f"two videos would both be named {name!r}: {before.place} and {video.place}; rename one, or prepare "
                 "them into different datasets"
             )
-    notes = [f"{len(repeated)} names stand for several videos each, which get longer ones: {first_names(repeated)}"]
+    notes = [f"videos that share {counted(len(repeated), 'name')} get longer names: {first_names(repeated)}"]
     return dict(sorted(named.items())), notes if repeated else []

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configs.errors import UserError, printable
+from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import joined, read_file
 
@@ -54,4 +55,5 @@ def summary(fate: str, reasons: Mapping[str, str], path: Path | str | None, *, t
     more = f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
     names = ", ".join(map(printable, [*reasons][:NAMED]))
     where = f" (reasons in {path})" if path else ""
-    return [f"{len(reasons)} {total or 'videos'} are {fate}{where}: {names}{more}"]
+    count = f"{len(reasons)} {total}" if total else counted(len(reasons), "video")
+    return [f"{count} {fate}{where}: {names}{more}"]

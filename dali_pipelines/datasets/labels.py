@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError, first_names, printable
+from configs.words import counted
 from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
@@ -45,15 +46,15 @@ def read_labels(
 def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return class ids and class names from a list that must label every name."""
     if not path.is_file():
-        raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV or other list): no such file")
+        raise UserError(f"--labels {str(path)!r}: no such file; give folders, none, or a list such as a CSV")
     lists = read_lists(path)
     known = Names(names)
     readings = [reading for ways in lists.entries.values() for reading in ways]
     if len(lists.entries) > 1:
-        raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one of all videos")
+        raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one list of all videos")
     if not readings or not readings[0].names:
         raise UserError(f"{path} names no videos; a line is name,label")
-    way, rows = match(known, [reading.names for reading in readings])
+    way, rows = match(known, [reading.names for reading in readings], path)
     reading = readings[way]
     labels = label_column(reading) or (reading.columns[0] if len(reading.columns) == 1 else None)
     if labels is None:
@@ -69,11 +70,11 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
         _require_one(path, name, text_of.setdefault(names[row], label or ""), label)
     if unknown:
         raise UserError(
-            f"{path} has labels for {len(unknown)} videos that are not there: {first_names(unknown)}"
-            f"{encoding_hint(unknown)}"
+            f"{path} has labels for {counted(len(unknown), 'video')} that the sources do not hold: "
+            f"{first_names(unknown)}{encoding_hint(unknown)}"
         )
     if left := [name for name in names if name not in text_of]:
-        raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}")
+        raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}; add a line for each")
     ids, classes = class_ids(text_of.values(), lists.class_names)
     return {name: ids[text_of[name]] for name in names}, classes
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import first_names
+from configs.words import counted
 from dali_pipelines.datasets.own_lists import read_record, write_list
 from dali_pipelines.store.index import Index
 
@@ -55,12 +56,12 @@ def describe_classes(index: Index) -> list[str]:
     for split in split_of(names):
         splits[split] += bool(split)
     unlabeled = int((index.labels < 0).sum())
-    some = f", {unlabeled} videos without one" if unlabeled else ""
+    some = f", {counted(unlabeled, 'video')} without one" if unlabeled else ""
     lines = [f"classes: {len(index.class_names)} ({first_names(index.class_names)}){some}"]
     if not index.class_names:
         lines = ["classes: none; they come from folders of classes, or from --labels LIST"]
     if found := {split: count for split, count in sorted(splits.items()) if count}:
-        lines.append("splits: " + ", ".join(f"{split} ({count} videos)" for split, count in found.items()))
+        lines.append("splits: " + ", ".join(f"{split} ({counted(count, 'video')})" for split, count in found.items()))
     return lines
 
 
@@ -76,11 +77,11 @@ def write_split_lists(index: Index) -> list[str]:
     listed.pop("", None)
     record, lines = read_record(index.root), []
     for split, of_split in listed.items():
-        path = Path(index.root, f"{split}.txt")
+        path, count = Path(index.root, f"{split}.txt"), counted(len(of_split), "video")
         others = path.exists() and path.name in record and not record[path.name]["split"]
         if others or not write_list(path, of_split, split=True):
             whose = "of `clipfeed lists`" if others else "of yours"
-            lines.append(f"note: {path} is a list {whose} and stays; {split}/ has {len(of_split)} videos")
+            lines.append(f"note: {path} is a list {whose} and stays; {split}/ has {count}")
         else:
-            lines.append(f"{path}: {len(of_split)} videos; --set data.list={path.name} takes them alone")
+            lines.append(f"{path}: {count}; --set data.list={path.name} takes this list alone")
     return lines

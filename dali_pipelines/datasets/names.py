@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from unicodedata import normalize
 
 from configs.errors import UserError, printable
@@ -127,10 +128,13 @@ class _Keys:
         return ends
 
 
-def match(names: Names, ways: Sequence[Sequence[str]]) -> tuple[int, list[int | None]]:
+def match(names: Names, ways: Sequence[Sequence[str]], path: Path | str) -> tuple[int, list[int | None]]:
     """Return the index of the reading that finds the most videos, the first on ties, and its rows (`Names.find`).
 
     If no reading finds any video, take the one with the shortest names: they contain no labels.
+
+    Args:
+        path: the list, for the error.
 
     Raises:
         UserError: names of two different videos match the same row, as "x/a" and "y/a" would both match "a".
@@ -144,11 +148,11 @@ def match(names: Names, ways: Sequence[Sequence[str]]) -> tuple[int, list[int | 
         if not without:
             break
     found = found or [None] * len(ways[best])
-    _refuse_two_names(names, ways[best], found)
+    _refuse_two_names(names, ways[best], found, path)
     return best, found
 
 
-def _refuse_two_names(names: Names, written: Sequence[str], rows: Sequence[int | None]) -> None:
+def _refuse_two_names(names: Names, written: Sequence[str], rows: Sequence[int | None], path: Path | str) -> None:
     first: dict[int, str] = {}
     for row, name in zip(rows, written, strict=True):
         if row is None or row == AMBIGUOUS:
@@ -157,8 +161,8 @@ def _refuse_two_names(names: Names, written: Sequence[str], rows: Sequence[int |
         if other != name and not _one_ends_in_the_other(name, other):
             held = (*names.names, *names.quarantined)[row]
             raise UserError(
-                f"{printable(other)} and {printable(name)} would both be the video {printable(held)}; write the names "
-                "that the dataset has"
+                f"{path}: {printable(other)} and {printable(name)} would both be the video {printable(held)}; write "
+                "the names that the dataset has"
             )
 
 
@@ -174,7 +178,7 @@ def parts_of(written: str) -> list[str]:
 def encoding_hint(written: Iterable[str]) -> str:
     """Return a hint for names that are not UTF-8 (read with `surrogateescape`); "" if all are."""
     foreign = any("\udc80" <= letter <= "\udcff" for name in written for letter in name)
-    return "; the list is not UTF-8: save it as that, as by `iconv -f LATIN1 -t UTF-8`" if foreign else ""
+    return "; the list is not UTF-8: convert it, as by `iconv -f LATIN1 -t UTF-8`" if foreign else ""
 
 
 def without_suffix(name: str) -> str:

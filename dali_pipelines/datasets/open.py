@@ -9,6 +9,7 @@ import numpy as np
 
 from configs.errors import UserError, first_names, printable
 from configs.schema import Data, LabeledData
+from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
 from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.labels import (
@@ -59,7 +60,8 @@ class Dataset:
     @property
     def notes(self) -> list[str]:
         """Return sentences on the list's quarantined and missing videos, and on its classes."""
-        total = f"of {len(self.quarantined) + len(self.missing) + len(self.index)} videos of {self.list_file}"
+        count = len(self.quarantined) + len(self.missing) + len(self.index)
+        total = f"of {counted(count, 'video')} of {self.list_file}"
         quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
         missing = summary("missing", dict.fromkeys(self.missing, ""), None, total=total)
         return [*quarantined, *missing, *self.notes_of_all]
@@ -77,7 +79,8 @@ class Dataset:
             return self
         needed = f"{task.name} needs {task.min_frames}"
         too_short = {
-            names.text(row): f"it has {num_frames[row]} frames, {needed}" for row in np.flatnonzero(short).tolist()
+            names.text(row): f"it has {counted(num_frames[row], 'frame')}, {needed}"
+            for row in np.flatnonzero(short).tolist()
         }
         return replace(self, index=self.index.select(np.flatnonzero(~short)), too_short=too_short)
 
@@ -148,7 +151,7 @@ def select_entries(
         raise UserError(f"{list_file} names no videos; it takes one name a line")
     reason_of = read_quarantine(index.root)
     names = Names(index.names.texts(), [*reason_of])
-    way, rows = match(names, [reading.names for reading in readings])
+    way, rows = match(names, [reading.names for reading in readings], list_file)
     reading = readings[way]
     if AMBIGUOUS in rows:
         raise UserError(ambiguous(list_file, names, reading.names[rows.index(AMBIGUOUS)]))
@@ -186,9 +189,9 @@ def _absent_message(
     hint = encoding_hint(absent) or (f"; the nearest name there is {printable(nearest)}" if nearest else "")
     way = "" if everything else "; `--set data.missing=skip` (`--missing skip` of clipfeed lists) leaves them out"
     return (
-        f"{list_file} names {len(absent)} videos that {index.root} does not hold ({first_names(absent)}), nor "
-        f"its {QUARANTINE_FILE}{hint}. Names count from the folder that was prepared: prepare them from the folder "
-        f"below which they have these names, or take them off the list{way}"
+        f"{list_file} names {counted(len(absent), 'video')} that {index.root} does not hold ({first_names(absent)}), "
+        f"nor its {QUARANTINE_FILE}{hint}. Names start below the folder that was prepared: prepare the folder "
+        f"where the list's names start, or remove them from the list{way}"
     )
 
 
@@ -198,7 +201,7 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
     unlabeled = np.flatnonzero(index.labels < 0)
     if len(unlabeled):
         raise UserError(
-            f"{index.root} has {len(unlabeled)} videos without a class, the first "
+            f"{index.root} has {counted(len(unlabeled), 'video')} without a class, the first "
             f"{printable(index.names.text(unlabeled[0]))}; prepare it again with --labels folders or a list, or let "
             "`clipfeed lists` write a list and its classes"
         )
@@ -209,12 +212,12 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
         first = {label: names[number] for label, number in zip(labels, classes, strict=False)}
         return replace(dataset, notes_of_all=tuple(base_note(dataset.list_file, labels, {0: first.get("1", "")})))
     listed, held = len(set(labels)), len(set(classes))
-    different = f"tells {listed} classes apart, {index.root} has {held} for its videos"
+    different = f"has {counted(listed, 'class', 'classes')}, {index.root} has {held} for the same videos"
     if listed == held:
-        different = f"gives other videos one label than {index.root} gives one class"
+        different = f"groups the videos into other classes than {index.root}"
     raise UserError(
         f"{dataset.list_file} {different}: they are of different datasets, or the dataset was prepared with other "
-        "labels; `clipfeed lists auto` writes the list's own into it"
+        "labels; `clipfeed lists auto` writes the list's classes into the dataset"
     )
 
 
@@ -227,14 +230,16 @@ def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Datas
         assert listed.list_file is not None
         if listed.labels is None:
             raise UserError(
-                f"{listed.index.root} has {len(listed.index)} videos without a class, the first "
-                f"{printable(listed.index.names.text(0))}, and {listed.list_file} has no labels for them; {way}"
+                f"{listed.index.root} has {counted(len(listed.index), 'video')} without a class, the first "
+                f"{printable(listed.index.names.text(0))}, and {listed.list_file} has no labels; {way}"
             )
         require_labels(listed.list_file, listed.listed, listed.labels)
         texts |= listed.classes
         kinds.add(all(map(is_number, listed.classes)))
     if len(kinds) > 1:
-        raise UserError(f"of {dataset.list_file} and {others[0].list_file} one has class ids and one names; {way}")
+        raise UserError(
+            f"one of {dataset.list_file} and {others[0].list_file} has class ids, the other class names; {way}"
+        )
     ids, classes = class_ids(texts)
     labels = np.array([ids[label or ""] for label in dataset.labels or ()], np.int64)
     notes = base_note(dataset.list_file, [*texts], classes)

@@ -60,7 +60,8 @@ def splits_note(root: Path | str) -> list[str]:
         return []
     counts = ", ".join(f"{of['videos']} of {name}" for name, of in splits.items())
     first = next((name for name in splits if "train" in name.lower()), next(iter(splits)))
-    return [f"all videos of {root} are taken, those of every list ({counts}); --set data.list={first} takes one"]
+    of_one = f"--set data.list={first} takes that list alone"
+    return [f"all videos of {root} are taken, whatever their list ({counts}); {of_one}"]
 
 
 def _content(names: Sequence[str]) -> bytes:

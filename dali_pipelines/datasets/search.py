@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from configs.errors import first_names
+from configs.words import counted
 from dali_pipelines.store.archives import SUFFIXES
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, SHARD_FOLDER, VIDEO_FOLDER, is_video_name
 from dali_pipelines.store.index import INDEX_FILE
@@ -27,21 +28,22 @@ class PassedOver:
     """The things that a search passes over, by reason."""
 
     def __init__(self) -> None:
-        self.things: dict[str, list[str]] = defaultdict(list)
+        self.things: dict[tuple[str, str], list[str]] = defaultdict(list)
         self.suffixes: Counter[str] = Counter()
 
-    def add(self, reason: str, thing: str) -> None:
-        """Add a thing, a path or name."""
-        self.things[reason].append(thing)
+    def add(self, kind: str, thing: str, reason: str = "") -> None:
+        """Add a path or name: its kind, in the singular, and the reason if the kind does not say it."""
+        self.things[kind, reason].append(thing)
 
     def sentences(self) -> list[str]:
         """Return one sentence per reason, with its first things."""
-        found = [f"passed over {len(of)} {reason}: {first_names(of)}" for reason, of in self.things.items()]
+        found = [
+            f"passed over {counted(len(of), kind)}{reason and ' '}{reason}: {first_names(of)}"
+            for (kind, reason), of in self.things.items()
+        ]
         if self.suffixes:
             counts = ", ".join(f"{suffix} ({count})" for suffix, count in self.suffixes.most_common())
-            found.append(
-                f"passed over {sum(self.suffixes.values())} files by their suffixes, none of a video: {counts}"
-            )
+            found.append(f"passed over {counted(self.suffixes.total(), 'file')} without a video suffix: {counts}")
         return found
 
 
@@ -70,13 +72,11 @@ class Search:
             here = (0, folder) if is_url(folder) else os.stat(folder)[1:3]
             entries = list_folder(folder)
         except OSError as error:
-            self._passed.add(f"folders that cannot be read ({error.strerror})", folder)
+            self._passed.add("folder", folder, f"that cannot be read ({error.strerror})")
             return
         if here in self._seen:
             if os.path.islink(folder) and not folder.startswith(self._seen[here] + "/"):
-                self._passed.add(
-                    "links to folders, which are searched by their own names", f"{folder} -> {self._seen[here]}"
-                )
+                self._passed.add("link", f"{folder} -> {self._seen[here]}", "to what is searched by its own name")
             return
         if os.path.realpath(folder) in self._outside:
             return
@@ -90,7 +90,7 @@ class Search:
             kinds.get(name) == "folder" for name in OWN_FOLDERS
         )
         if is_store and not is_root:
-            self._passed.add("prepared datasets", folder)
+            self._passed.add("prepared dataset", folder)
             return
         yield from self._files(folder, entries)
         for entry in entries:
@@ -98,9 +98,9 @@ class Search:
             if entry.kind != "folder":
                 continue
             if entry.name.startswith((".", *FOREIGN)):
-                self._passed.add("folders that are hidden or another program's", path)
+                self._passed.add("folder", path, "hidden or of another program")
             elif is_store and entry.name in OWN_FOLDERS:
-                self._passed.add("prepared datasets", folder)
+                self._passed.add("prepared dataset", folder)
             elif entry.linked:
                 links.append(path)
             else:
@@ -114,20 +114,20 @@ class Search:
             if entry.kind == "folder" or entry.name.startswith("."):
                 continue
             if entry.kind not in ("file", "broken link"):
-                self._passed.add(f"{entry.kind}s", path)
+                self._passed.add(entry.kind, path)
             elif PICTURE.fullmatch(entry.name):
                 pictures.append(entry.name)
             elif is_video_name(name) and PARTIAL.fullmatch(entry.name):
-                self._passed.add("files that a download left unfinished", path)
+                self._passed.add("file", path, "that a download left unfinished")
             elif is_video_name(name) or entry.name.lower().endswith(SUFFIXES):
                 videos += is_video_name(name)
                 yield Place(path)
             elif entry.kind == "broken link":
-                self._passed.add("broken links", path)
+                self._passed.add("broken link", path)
             else:
                 self._passed.suffixes[name.suffix.lower() or "none"] += 1
         if any((match := PICTURE.fullmatch(name)) and match["number"] for name in pictures) and not videos:
             yield Place(folder, "folder")
         elif pictures:
             where = "beside videos" if videos else "without numbers"
-            self._passed.add(f"folders with pictures {where}", folder)
+            self._passed.add("folder", folder, f"with pictures {where}")

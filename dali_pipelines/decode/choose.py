@@ -8,6 +8,7 @@ from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines import limits
 from dali_pipelines.decode.dali import decode
 from dali_pipelines.decode.driver import engines, has_nvdec
@@ -50,7 +51,7 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
     reasons = obstacles(index, gpu=device_id is not None)
     if device_id is not None and not has_nvdec():
         reasons = {NO_NVDEC: len(index)}
-    listed = "; ".join(f"{count} of {len(index)} videos: {reason}" for reason, count in reasons.items())
+    listed = "; ".join(f"{count} of {counted(len(index), 'video')}: {reason}" for reason, count in reasons.items())
     if wanted == "auto" and listed:
         return False, listed
     fault = ""
@@ -61,7 +62,8 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
             _PASSED.add(probed)  # each validation creates a new loader
     if fault and wanted == "dali":
         more = f" ({listed})" * bool(listed)
-        raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {fault}{more}; auto takes PyAV")
+        reason = f"{fault}{more}"
+        raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {reason}; auto takes PyAV")
     return not fault, fault
 
 

@@ -8,6 +8,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from configs.words import counted
 from dali_pipelines.decode import packets
 from dali_pipelines.decode.rgb import RgbConverter, is_full_range, plane_arrays, rgb_matrix
 from dali_pipelines.store.reader import EncodedClip
@@ -40,7 +41,8 @@ def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int
                 return
     except (FFmpegError, ValueError) as error:
         reason = str(error)
-    raise ClipError(f"{len(numbers) - len(missing)} of {len(numbers)} frames of the clip decode: {reason}")
+    total = counted(len(numbers), "frame")
+    raise ClipError(f"{len(numbers) - len(missing)} of {total} of the clip could be decoded: {reason}")
 
 
 def decode_rgb(clip: EncodedClip) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from textwrap import shorten
 import numpy as np
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine
 from dali_pipelines.datasets.layouts import SPLIT
 from dali_pipelines.datasets.open import Dataset, open_dataset
@@ -103,11 +104,10 @@ def _classes(index: Index) -> Section:
     counts = np.bincount(known, minlength=len(class_names))
     order = np.argsort(-counts, kind="stable").tolist()
     names = [class_names[row] if row < len(class_names) else str(row) for row in order]
-    notes = [
-        f"{len(counts)} classes, {(counts == 0).sum()} of them empty; {(index.labels < 0).sum()} videos without one"
-    ]
+    unlabeled = counted(int((index.labels < 0).sum()), "video")
+    notes = [f"{counted(len(counts), 'class', 'classes')}, {(counts == 0).sum()} empty; {unlabeled} without a class"]
     if class_names and all(map(SPLIT.fullmatch, class_names)):
-        notes.append("note: these are names of splits and not of classes: prepare the folders apart, or with --labels")
+        notes.append("note: these are names of splits, not of classes: prepare each folder by itself, or give --labels")
     return Section(
         "Classes",
         [(name, f"{counts[row]:,}") for name, row in zip(names, order, strict=True)],
@@ -140,10 +140,11 @@ def _quarantine(index: Index) -> Section | None:
         return None
     kinds: dict[str, list[str]] = {}
     for path, reason in reasons.items():
-        kinds.setdefault(re.sub(r"(?<!\w)\d[\d.]*", "N", reason), []).append(path)
+        kind = re.sub(r"(?<!\w)\d[\d.]*", "N", reason)
+        kinds.setdefault(re.sub(r"\bN frame\b", "N frames", kind), []).append(path)
     ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
     return Section(
-        f"Quarantined: {len(reasons):,} videos ({QUARANTINE_FILE})",
+        f"Quarantined: {counted(len(reasons), 'video', spec=',')} ({QUARANTINE_FILE})",
         [(f"{len(paths):,}", reason, paths[0]) for reason, paths in ordered],
         ("videos", "reason", "such as"),
         [(reason, float(len(paths))) for reason, paths in ordered[:12]],

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.frames import decode_rgb
@@ -74,7 +75,7 @@ def gain(index: Index) -> list[Section]:
             ("kB a frame", f"{large / 1000:.2f}", f"{small / 1000:.2f}", f"{large / small:.2g}"),
         ],
         ("", "now", "H.264, short side 144, GOP 1", "now / then"),
-        notes=[f"{LENGTH} frames, every {STRIDE}nd, of {len(some)} videos; decoded whole to RGB by PyAV"],
+        notes=[f"{LENGTH} frames, every {STRIDE}nd, of {counted(len(some), 'video')}; decoded whole to RGB by PyAV"],
     )
     return [change]
 

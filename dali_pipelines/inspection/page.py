@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from configs.words import counted
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section, spread
 from dali_pipelines.store.index import Index
@@ -25,7 +26,7 @@ ROWS = 40
 
 def page(index: Index, sections: Sequence[Section]) -> str:
     """Return the page as HTML; hovering over a bar shows its label and value."""
-    title = f"{index.root}: {len(index):,} videos"
+    title = f"{index.root}: {counted(len(index), 'video', spec=',')}"
     parts = [f"<h1>{html.escape(title)}</h1>"]
     parts += ['<div class="film">', *_film(index), '</div><div class="columns">', *map(_card, sections), "</div>"]
     return document(title, "\n".join(parts))

@@ -1,13 +1,12 @@
 """Turn videos into a prepared dataset: `clipfeed prepare SRC... --out DIR`.
 
-Videos are files, folders of numbered pictures (ID/00001.jpg ...), and what zips, tars and LMDBs hold of both.
+Videos are files or folders of numbered pictures (ID/00001.jpg ...), also inside zips, tars and LMDBs.
 
-Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason), and over no file that it did
-not make. The same command continues an interrupted run, and does only what is new, has changed, or failed for a passing
-cause: a crash, memory, the disk, a permission. The dataset is what the last command's sources hold.
-`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares a part of them, `--missing` names the parts
-that are not finished, `--merge` makes the dataset of all. Exit status 0, 3 when videos were quarantined, 2 when nothing
-is left.
+Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason), and overwrites no file that it
+did not make. The same command resumes an interrupted run, and handles only videos that are new, have changed, or failed
+for a passing cause: a crash, memory, the disk, a permission. The dataset holds what the last command's sources hold.
+`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares part of them, `--missing` names unfinished
+parts, `--merge` combines all parts. Exit status: 0; 3 if videos were quarantined; 2 if none are left.
 """
 
 import argparse
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines import limits
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
@@ -70,7 +70,8 @@ def _prepare(options: argparse.Namespace) -> int:
     if part:
         pin(out, part, settings)
         videos = {name: source for name, source in videos.items() if part.takes(name)}
-        print(f"part {part.number} of {part.count}: {len(videos)} of {len(labels)} videos (--shard 0/1 takes all)")
+        of = counted(len(labels), "video")
+        print(f"part {part.number} of {part.count}: {len(videos)} of {of} (--shard 0/1 takes all)")
 
     with Journal(folder, settings) as journal:
         stamps = {name: Stamp.of(source) for name, source in videos.items()}
@@ -103,16 +104,17 @@ def _prepare(options: argparse.Namespace) -> int:
     if not records and not part:
         path, reason = next(iter(quarantined.items()))
         where = folder / QUARANTINE_FILE
-        raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {shown(path)}: {shown(reason)}")
+        count = counted(len(videos), "video")
+        raise UserError(f"0 of {count} can be used, see {where}; {shown(path)}: {shown(reason)}")
     if part:
         return _status(folder, len(quarantined), len(videos))
     return _finish(Index.load(out), len(quarantined))
 
 
 def _merge(out: Path) -> int:
-    """Make the dataset of its parts."""
+    """Make the dataset from its parts."""
     index, quarantined = merge(out)
-    print(f"{out}: {len(index)} videos of all parts, {index.num_frames.sum()} frames")
+    print(f"{out}: {counted(len(index), 'video')} of all parts, {index.num_frames.sum()} frames")
     return _finish(index, quarantined)
 
 
@@ -127,7 +129,7 @@ def _finish(index: Index, quarantined: int) -> int:
 
 def _status(folder: Path, quarantined: int, total: int) -> int:
     if quarantined:
-        print(f"quarantined {quarantined} of {total} videos, reasons in {folder / QUARANTINE_FILE}")
+        print(f"quarantined {quarantined} of {counted(total, 'video')}, reasons in {folder / QUARANTINE_FILE}")
     return 3 if quarantined else 0
 
 
@@ -141,8 +143,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--labels",
         default="folders",
         metavar="folders|none|LIST",
-        help="where classes come from: the first level of folders that is no split such as train or val (default), "
-        "nowhere, or a list with labels; see docs/datasets.md",
+        help="where classes come from: the first level of folders (default; below those of splits such as train and "
+        "val), nowhere, or a list with labels; see docs/datasets.md",
     )
     parser.add_argument(
         "--shards", type=parse_size, metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ..."
@@ -151,10 +153,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help="prepare part I of N, from 0 on, one of many tasks (default: that of a task of a Slurm array)",
+        help="prepare part I of N alone, I from 0 to N-1 (default: the part of this task of a Slurm array)",
     )
     parser.add_argument("--missing", action="store_true", help="name the unfinished parts, for sbatch --array")
-    parser.add_argument("--merge", action="store_true", help="make the dataset of its parts, when all are finished")
+    parser.add_argument("--merge", action="store_true", help="make the dataset from its parts, when all are finished")
     return parser
 
 

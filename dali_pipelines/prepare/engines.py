@@ -1,4 +1,4 @@
-"""Where the jobs of `prepare` run: in processes of this machine, or on a Ray cluster."""
+"""Run the jobs of `prepare` in processes of this machine or on a Ray cluster."""
 
 import os
 import socket
@@ -12,9 +12,9 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 CHANCES = 4
-"""Deaths of its process or node after which a job is given up: more than on one machine, as nodes come and go."""
+"""Deaths of a job's process or node before it is given up; more than on one machine, since nodes come and go."""
 AHEAD = 2
-"""Jobs handed to Ray for each core of the cluster, so that no core waits for this process."""
+"""Jobs handed to Ray for each core of the cluster, so no core waits for this process."""
 CONNECT_SECONDS = 10.0
 """How long to wait for an address to answer: Ray itself tries for many minutes."""
 
@@ -22,13 +22,13 @@ CONNECT_SECONDS = 10.0
 def run_on_ray(
     function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int
 ) -> Iterator[tuple[Job, Result | Crashed]]:
-    """Yield (job, function(job)) as they finish on a Ray cluster, with `Crashed` for a job that kept killing workers.
+    """Yield (job, function(job)) as jobs finish on a Ray cluster; `Crashed` for a job that kept killing workers.
 
-    The cluster is the one of RAY_ADDRESS or of this machine (`ray start`); where there is none, one is started on this
-    machine for the run. Every node needs clipfeed and the same paths of sources and dataset.
+    The cluster is that of RAY_ADDRESS or of this machine (`ray start`); if there is none, one is started here for the
+    run. Every node needs clipfeed and the same paths of sources and dataset.
 
     Args:
-        workers: cores of a cluster that is started here.
+        workers: cores of a cluster started here.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at RAY_ADDRESS.
@@ -80,4 +80,4 @@ def _connect(ray: Any, workers: int) -> None:
 
 
 ENGINES: Mapping[str, Callable[..., Iterator[tuple[Any, Any]]]] = {"local": run_jobs, "ray": run_on_ray}
-"""Engine -> what maps a function over jobs with it."""
+"""Engine -> how it maps a function over jobs."""

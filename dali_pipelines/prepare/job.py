@@ -1,12 +1,12 @@
-"""The jobs of `prepare`: which videos to store, what a worker does for one, and what the journal gets of it.
+"""The jobs of `prepare`: which videos to store, what a worker does for each, and what the journal records.
 
-The way of a video:
+The path of a video:
 
-1. `find_videos` gives it a name and a `Place`, from names and the directories of archives alone.
-2. `jobs_left` makes a `Job` of it, unless the journal has an entry for the same file or folder, told by its `Stamp`.
-3. A worker reads all of it and stores it by `encode.write_video`, `remux.copy_video` or `remux.leave_in_place`.
-   Each returns a `Record`: what it is, and where its frames lie.
-4. `store_all` writes the record, or why there is none, into the journal. A `Packer` moves the file into a shard.
+1. `find_videos` gives it a name and a `Place`, from file names and archive directories alone.
+2. `jobs_left` makes a `Job` for it, unless the journal has an entry whose `Stamp` matches the file or folder.
+3. A worker reads all of it and stores it with `encode.write_video`, `remux.copy_video` or `remux.leave_in_place`.
+   Each returns a `Record`: what the video is, and where its frames are.
+4. `store_all` writes the record, or why there is none, to the journal. A `Packer` moves the file into a shard.
 5. `Index.build` makes a table of all records.
 """
 
@@ -38,7 +38,7 @@ PASSING = {
     **dict.fromkeys((errno.EIO, errno.ESTALE), "disk"),
     **dict.fromkeys((errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EHOSTUNREACH), "network"),
 }
-"""Errors that are not the file's fault, and their cause."""
+"""Errors that are not the file's fault -> their cause."""
 ROOM = 1 << 30
 """Bytes that a process must still be able to allocate; otherwise its memory limit is blamed for any failure."""
 
@@ -64,7 +64,7 @@ class Failure:
 
     Attributes:
         reason: one line.
-        passing: the cause where it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
+        passing: the cause if it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
     """
 
     reason: str
@@ -89,7 +89,7 @@ def jobs_left(
 
 
 def _is_done(entry: Entry | None, stamp: Stamp, source: Place, out: Path, name: str) -> bool:
-    """Tell whether the journal's entry still holds: the same source, and the stored file or shard is whole."""
+    """Tell whether a journal entry still holds: the source is the same, and the stored file or shard is whole."""
     if entry is None or entry.stamp != stamp:
         return False
     if entry.record is None:
@@ -102,7 +102,7 @@ def _is_done(entry: Entry | None, stamp: Stamp, source: Place, out: Path, name: 
 
 
 def store_video(job: Job) -> Record | Failure:
-    """Store one video. UserError when its file cannot be written: the disk is full, for example."""
+    """Store one video. UserError if its file cannot be written: the disk is full, for example."""
     try:
         if isinstance(job.how, Encoding):
             return write_video(job.target, job.source, job.how)
@@ -118,7 +118,7 @@ def store_video(job: Job) -> Record | Failure:
 
 
 def _passing_cause(error: BaseException) -> str:
-    """Return the cause of an error, or of one that led to it, where it is not the file's fault; else empty."""
+    """Return the cause of an error, or of one that led to it, if it is not the file's fault; else empty."""
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, MemoryError):
@@ -130,7 +130,7 @@ def _passing_cause(error: BaseException) -> str:
 
 
 def _has_room() -> bool:
-    """Tell whether memory can still be allocated. Decoders that get none often report invalid data."""
+    """Tell whether memory can still be allocated. Decoders without memory often report invalid data."""
     try:
         mmap.mmap(-1, ROOM).close()
     except OSError:
@@ -147,13 +147,13 @@ def store_all(
     *,
     done: int,
 ) -> None:
-    """Store videos, and write the outcome of each into the journal as soon as it is known.
+    """Store videos, and write the outcome of each to the journal as soon as it is known.
 
     Args:
         run: maps a function over jobs, in any order: one of `ENGINES`.
         stamps: of the sources, by name.
-        packer: gets each video that was stored.
-        done: videos that are stored already, for the progress bar.
+        packer: gets each stored video.
+        done: number of videos already stored, for the progress bar.
     """
     frames = failed = 0
     progress: tqdm[object] = bar(desc="video", total=done + len(jobs), initial=done)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, write_reasons
 from dali_pipelines.prepare.parts import all_parts, missing, ranges
 from dali_pipelines.store.index import Index
@@ -13,7 +14,7 @@ from dali_pipelines.store.units import PackedFragments
 
 
 def merge(root: Path) -> tuple[Index, int]:
-    """Write the dataset's index and quarantine from those of its parts; return the index and how many are quarantined.
+    """Merge the parts' indexes and quarantines into the dataset's; return the index and how many are quarantined.
 
     Raises:
         UserError: a part is not finished, or the parts have not seen the same videos and classes.
@@ -27,8 +28,8 @@ def merge(root: Path) -> tuple[Index, int]:
         others = ranges(part.first + part.number for part, one in zip(parts, done, strict=True) if one["seen"] != usual)
         counts = " and ".join(map(str, sorted({one["of"] for one in done})))
         raise UserError(
-            f"{root}: the parts have not seen the same videos and classes ({counts} videos): run those again that saw "
-            f"others than most (sbatch --array={others}), or all, then --merge"
+            f"{root}: the parts have not seen the same videos and classes ({counts} videos): run the parts that differ "
+            f"from most again (sbatch --array={others}), or all parts, then --merge"
         )
     reasons: dict[str, str] = {}
     for part in parts:
@@ -36,14 +37,14 @@ def merge(root: Path) -> tuple[Index, int]:
     write_reasons(root / QUARANTINE_FILE, dict(sorted(reasons.items())), key="path")
     stored = [part for part, one in zip(parts, done, strict=True) if one["stored"]]
     if not stored:
-        raise UserError(f"none of the {done[0]['of']} videos can be used, see {root / QUARANTINE_FILE}")
+        raise UserError(f"0 of {counted(done[0]['of'], 'video')} can be used, see {root / QUARANTINE_FILE}")
     index = joined(root, [Index.load(part.folder(root)) for part in stored])
     index.save()
     return index, len(reasons)
 
 
 def joined(root: Path, indexes: Sequence[Index]) -> Index:
-    """Return the videos of several indexes as one index of the dataset `root`, in the order of their names."""
+    """Combine several indexes into one index of the dataset `root`, sorted by name."""
     records: dict[str, Record] = {}
     labels: dict[str, int] = {}
     for index in indexes:

@@ -1,10 +1,11 @@
-"""The files of an output folder that the dataset owns: `prepare` overwrites no others."""
+"""Ensure that `prepare` overwrites only files that the dataset owns."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from configs.errors import UserError, first_names
+from configs.words import counted
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
 from dali_pipelines.store.journal import Entry, Journal
 
@@ -12,10 +13,10 @@ WAY_OUT = "give another --out, or move it"
 
 
 def require_free(out: Path, files: Iterable[str], sources: Iterable[Path | str]) -> None:
-    """Raise UserError if a first run in `out` would overwrite a file, or if a source lies among the dataset's videos.
+    """Raise UserError if a first run in `out` would overwrite a file, or if a source is among the dataset's videos.
 
     Args:
-        files: those in `out` that every run writes.
+        files: names of files that every run writes.
     """
     own = os.path.realpath(out / VIDEO_FOLDER)
     for source in sources:
@@ -29,11 +30,11 @@ def require_free(out: Path, files: Iterable[str], sources: Iterable[Path | str])
 
 
 def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alone: bool) -> None:
-    """Raise UserError for a file unknown to the journal where the dataset's own videos go.
+    """Raise UserError for a file among the dataset's videos that the journal does not know.
 
     Args:
-        names: of the videos to be written.
-        alone: no other run writes videos into `out`, so all files there can be checked.
+        names: of the videos to write.
+        alone: no other run writes videos to `out`, so all files there can be checked.
     """
     for name in names:
         if name not in journal.known:
@@ -53,7 +54,7 @@ def _require_absent(path: Path) -> None:
 
 
 def unused_files(out: Path, journal: Journal, entries: Mapping[str, Entry]) -> Iterator[str]:
-    """Yield a sentence on files of earlier runs that are not in the dataset, if there are any."""
+    """Yield a sentence on files of earlier runs that are not in the dataset, if any."""
     used = {name for name, entry in entries.items() if entry.record is not None and not entry.record.source}
     paths = {name: video_path(out, name) for name in sorted(journal.known - used)}
     sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
@@ -66,7 +67,7 @@ def unused_files(out: Path, journal: Journal, entries: Mapping[str, Entry]) -> I
         for top, slash, _ in [name.partition("/")]
     )
     yield (
-        f"note: {len(sizes)} files of earlier runs, {sum(sizes.values()) / 1e6:.1f} MB, are not in the dataset, which "
-        "is what the sources of this command hold. To have them in it, give all sources to one command; to free the "
-        f"space, delete {first_names(list(places))}"
+        f"note: the dataset leaves out {counted(len(sizes), 'file')} of earlier runs, "
+        f"{sum(sizes.values()) / 1e6:.1f} MB: it has the videos of this command's sources alone. To have all, give all "
+        f"sources to one command; to free the space, delete {first_names(list(places))}"
     )

@@ -1,7 +1,7 @@
-"""Prepare a dataset in parts, each by a task of its own, of a Slurm array for instance.
+"""Prepare a dataset in parts, one per task, for example of a Slurm array.
 
-A task takes the videos whose names hash to its number. Its journal, index and quarantine lie in `parts/I-of-N/`, the
-videos of all in the common folders. `parts/run.json` pins what all tasks must agree on.
+A task takes the videos whose names hash to its number. Its journal, index and quarantine are in `parts/I-of-N/`; all
+tasks write videos into the common folders. `parts/run.json` pins what all tasks must agree on.
 """
 
 import errno
@@ -28,14 +28,14 @@ DONE_FILE = "done.json"
 
 @dataclass(frozen=True)
 class Part:
-    """Part `number` of `count`, counted from 0; `first` is the number that a Slurm array gives to part 0."""
+    """Part `number` of `count`, counted from 0; `first` is the Slurm array's number for part 0."""
 
     number: int
     count: int
     first: int = 0
 
     def takes(self, name: str) -> bool:
-        """Tell whether a video is of this part."""
+        """Tell whether a video is in this part."""
         return name_hash(name) % self.count == self.number
 
     def folder(self, root: Path) -> Path:
@@ -44,7 +44,7 @@ class Part:
 
     @property
     def prefix(self) -> str:
-        """Return what the names of the part's shards begin with."""
+        """Return the prefix of the names of the part's shards."""
         return f"{self.number:05d}-"
 
     def begin(self, root: Path) -> None:
@@ -55,7 +55,7 @@ class Part:
         """Mark the part finished, with `stored` videos in its index.
 
         Args:
-            labels: class id by name of all videos of the dataset; all parts must have seen the same.
+            labels: class ids by name, of all videos of the dataset; must be the same in all parts.
             class_names: of all classes, likewise.
         """
         seen = hashlib.sha256(repr((sorted(labels.items()), *class_names)).encode()).hexdigest()
@@ -63,7 +63,7 @@ class Part:
         write_file(self.folder(root) / DONE_FILE, json.dumps(done))
 
     def done(self, root: Path) -> dict[str, Any]:
-        """Return what `end` wrote; empty while the part is not finished, or where that is damaged."""
+        """Return what `end` wrote; empty if the part is unfinished or the file is damaged."""
         try:
             done = json.loads((self.folder(root) / DONE_FILE).read_text())
             return {key: done[key] for key in ("stored", "of", "seen")}
@@ -72,10 +72,10 @@ class Part:
 
 
 def choose_part(option: str | None, root: Path, environment: Mapping[str, str]) -> Part | None:
-    """Return the part of `--shard I/N`, else that of a Slurm array's task; None to prepare all videos.
+    """Return the part of `--shard I/N`, else that of the Slurm array task; None to prepare all videos.
 
     Raises:
-        UserError: not a part, another number of parts than the dataset has, or a dataset that was not made in parts.
+        UserError: not a part, a number of parts other than the dataset's, or a dataset not made in parts.
     """
     pinned = _pinned(root)
     if option is not None:
@@ -106,7 +106,7 @@ def _parse(option: str) -> Part:
 
 
 def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part:
-    """Return the part of an array's task. Once the run is pinned, an array may hold just the missing parts."""
+    """Return the part of an array task. Once the run is pinned, an array may hold just the missing parts."""
     words = {key: int(environment.get(f"SLURM_ARRAY_TASK_{key}", "0")) for key in ("ID", "COUNT", "MIN", "MAX")}
     if not pinned:
         if words["MAX"] - words["MIN"] != words["COUNT"] - 1:
@@ -122,7 +122,7 @@ def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part
 
 
 def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
-    """Record the number of parts and the settings of all, unless another task has done so.
+    """Record the number of parts and their common settings, unless another task has done so.
 
     The file is written in a temporary folder, which is then renamed: of many tasks on many machines, one wins.
 
@@ -147,7 +147,7 @@ def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
 
 
 def _pinned(root: Path) -> dict[str, Any]:
-    """Return what the tasks agreed on; empty for a dataset that is not prepared in parts."""
+    """Read what the tasks agreed on; empty for a dataset that is not prepared in parts."""
     path = root / PART_FOLDER / RUN_FILE
     try:
         pinned = json.loads(path.read_text())
@@ -159,7 +159,7 @@ def _pinned(root: Path) -> dict[str, Any]:
 
 
 def all_parts(root: Path) -> list[Part]:
-    """Return the parts of a dataset; UserError when it is not prepared in parts."""
+    """Return the parts of a dataset; UserError if it is not prepared in parts."""
     pinned = _pinned(root)
     if not pinned:
         raise UserError(f"{root} is not prepared in parts: there is no {root / PART_FOLDER / RUN_FILE}")
@@ -167,11 +167,11 @@ def all_parts(root: Path) -> list[Part]:
 
 
 def missing(root: Path) -> str:
-    """Return the unfinished parts as `sbatch --array` takes them, such as "1-2,5,99"; empty when there are none."""
+    """Return the unfinished parts in the format of `sbatch --array`, such as "1-2,5,99"; empty if there are none."""
     return ranges(part.first + part.number for part in all_parts(root) if not part.done(root))
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Abbreviate rising numbers: 1, 2, 5 become "1-2,5"."""
+    """Abbreviate increasing numbers: 1, 2, 5 to "1-2,5"."""
     runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
     return ",".join(f"{run[0]}-{run[-1]}" if run[1:] else str(run[0]) for run in runs)

@@ -1,4 +1,4 @@
-"""The options that say how `prepare` stores videos, and the settings that follow from them."""
+"""Options for how `prepare` stores videos, and the settings that follow from them."""
 
 import argparse
 
@@ -18,9 +18,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--codec",
         default="h264",
         choices=(*SHORT_SIDE, *UNENCODED),
-        help="h264 (default) for CPU and GPU; without a GPU rawvideo, which takes much disk, or mjpeg; hevc with one; "
-        "vp9 for DALI's own decoder on both; copy keeps the pictures as they are encoded; original only writes an "
-        "index of the files where they are",
+        help="h264 (default) for CPU and GPU; rawvideo, which takes much disk, or mjpeg without a GPU; hevc with one; "
+        "vp9 for DALI's own decoder on both; copy keeps the pictures as they are encoded; original only indexes the "
+        "files where they are",
     )
     gops, sides = (", ".join(f"{value} for {codec}" for codec, value in of.items()) for of in (GOP, SHORT_SIDE))
     parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(options: argparse.Namespace) -> Encoding | str:
-    """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
+    """Return the Encoding of the options, or "copy" or "original"; UserError for incompatible options."""
     given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
     given = {key: value for key, value in given.items() if value is not None}
     if options.codec in UNENCODED:

@@ -1,7 +1,7 @@
 """Pack prepared videos into tar shards, from which clips are read as from loose files.
 
-WebDataset reads them too: a video is `<key>.mp4`, and its class id `<key>.cls` where it has a class. The key is the
-name with the dots of its last part escaped (%2E): WebDataset takes what follows the first dot for the kind of file.
+WebDataset reads them too: a video is `<key>.mp4`, its class id, if any, `<key>.cls`. The key is the name with the dots
+of its last part escaped (%2E), since WebDataset takes everything after the first dot for the extension.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.store.files import SHARD_FOLDER, replacing, sync, temporary_path, video_path
 from dali_pipelines.store.journal import Journal, Packed
 from dali_pipelines.store.record import Record
@@ -27,7 +28,7 @@ BLOCK = tarfile.BLOCKSIZE
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that "1GiB", "500MB" or "1000000" means; UserError for anything else."""
+    """Parse a size in bytes: "1GiB", "500MB" or "1000000"; UserError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([a-z]*)", text.strip().lower())
     if not match or match[2] not in UNITS or (size := int(float(match[1]) * UNITS[match[2]])) < 1:
         raise UserError(f"--shards {text!r} must be a size, as 1GiB or 500MB")
@@ -35,27 +36,27 @@ def parse_size(text: str) -> int:
 
 
 def name_hash(name: str) -> int:
-    """Return the SHA-256 of a name as a number; sorting by it mixes the classes, and is reproducible."""
+    """Return the SHA-256 of a name as a number; sorting by it mixes the classes reproducibly."""
     return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest())
 
 
 def member_key(name: str) -> str:
-    """Return the name of a video in a shard, without suffix; no two videos share one."""
+    """Return the unique name of a video in a shard, without suffix."""
     folder, slash, last = name.replace("%", "%25").rpartition("/")
     return folder + slash + last.replace(".", "%2E")
 
 
 class Packer:
-    """Moves the loose videos of a dataset into shards of at most `limit` bytes, if a single video is not larger.
+    """Move the loose videos of a dataset into shards of at most `limit` bytes, unless a single video is larger.
 
-    A shard is begun, written, named in the journal, and only then are its videos removed from `videos/`; a run that is
-    ended at any point goes on from there.
+    A shard is claimed, written and recorded in the journal before its videos are removed from `videos/`. A run
+    interrupted at any point resumes from there.
 
     Args:
-        prefix: what the names of the shards begin with, where several runs write into one folder.
+        prefix: of the shards' names, if several runs write into one folder.
 
     Raises:
-        UserError: a file is there which the journal does not know, or the disk is full.
+        UserError: there is a shard that the journal does not know, or the disk is full.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Packer:
                 raise UserError(f"{path} is in the way, it is no shard of this dataset: move it, or give another --out")
 
     def add(self, name: str) -> None:
-        """Take a video that lies in `videos/`; first write a shard if it does not fit into the same one."""
+        """Add a video from `videos/`; first write the pending shard if the video does not fit in."""
         size = _packed_size(video_path(self.root, name).stat().st_size)
         if self._loose and self._bytes + size + tarfile.RECORDSIZE > self.limit:
             self.flush()
@@ -77,14 +78,14 @@ class Packer:
         self._bytes += size
 
     def add_loose(self, names: Iterable[str]) -> None:
-        """Take those of `names` that an earlier run left in `videos/`."""
+        """Add those of `names` that an earlier run left in `videos/`."""
         for name in sorted(names, key=name_hash):
             record = self.journal.entries[name].record
             if record is not None and not record.source:
                 self.add(name)
 
     def flush(self) -> None:
-        """Write a shard of what was added."""
+        """Write the added videos to a shard."""
         if not self._loose:
             return
         shards = self.journal.shards
@@ -105,7 +106,7 @@ class Packer:
 
 
 def finish_moves(root: Path, journal: Journal) -> None:
-    """Clean up after a run that was ended while it packed: remove a half-written shard, or the videos that it holds."""
+    """Clean up after a run interrupted while packing: remove half-written shards, or loose copies of packed videos."""
     for source, videos in journal.shards.items():
         if not videos:
             for path in (root / source, temporary_path(root / source)):
@@ -115,7 +116,7 @@ def finish_moves(root: Path, journal: Journal) -> None:
 
 
 def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, Packed]:
-    """Write loose videos and their class ids into the tar file `path`; return where each video lies in it."""
+    """Write loose videos and their class ids to the tar file `path`; return where each video is in it."""
     with replacing(path) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar:
             for name, label in labels.items():
@@ -131,29 +132,30 @@ def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, 
 
 
 def packing_notes(journal: Journal, records: Mapping[str, Record], labels: Mapping[str, int]) -> list[str]:
-    """Return sentences on the shards, if there are any: how many, and how much of them is dead."""
+    """Return sentences on the shards, if any: how many, and how much of them is dead."""
     in_shards = {name: record.source for name, record in records.items() if record.source in journal.shards}
     packed = {(source, name): at for source, members in journal.shards.items() for name, at in members.items()}
     live = {(source, name) for name, source in in_shards.items()}
     dead = packed.keys() - live
-    notes = [f"{sum(map(bool, journal.shards.values()))} shards hold {len(live)} videos"] if packed else []
+    shards = counted(sum(map(bool, journal.shards.values())), "shard")
+    notes = [f"{counted(len(live), 'video')} in {shards}"] if packed else []
     if dead:
         size = sum(packed[key].size for key in dead) / 1e6
         notes.append(
-            f"note: {size:.1f} MB in the shards are dead, of {len(dead)} videos that have changed or are gone; "
-            "WebDataset does not know and reads them: a new --out has none"
+            f"note: {size:.1f} MB in the shards are dead, {counted(len(dead), 'video')} changed or gone since. "
+            "WebDataset does not know and reads dead samples too: a new --out has none"
         )
     relabeled = sum(packed[source, name].label != labels.get(name, -1) for source, name in live)
     if relabeled:
         notes.append(
-            f"note: {relabeled} videos have another class now than their .cls in the shards says; clipfeed goes by the "
-            "index"
+            f"note: the shards' .cls files have an outdated class for {counted(relabeled, 'video')}; clipfeed goes by "
+            "the index"
         )
     return notes
 
 
 def _remove_loose(root: Path, journal: Journal, source: str) -> None:
-    """Remove the loose files of the videos that are in a shard."""
+    """Remove the loose files of a shard's videos."""
     for name in journal.shards[source]:
         entry = journal.entries.get(name)
         if entry and entry.record and entry.record.source == source:

@@ -1,9 +1,10 @@
-"""What `prepare` prints at its end."""
+"""The summary that `prepare` prints."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from configs.words import counted
 from dali_pipelines.store.journal import Entry
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
@@ -20,27 +21,28 @@ def summary(
     """Yield lines about what was prepared.
 
     Args:
-        entries: the journal's of all videos.
-        videos: where they lie.
-        tried: names of those that this run tried to store.
-        again: those among them that had failed in an earlier run.
+        entries: journal entries of all videos.
+        videos: places of all videos.
+        tried: names of videos that this run tried to store.
+        again: names in `tried` that failed in an earlier run.
     """
     stored = {name: (entry.record, entry.stamp) for name, entry in entries.items() if entry.record is not None}
     if stored:
         yield from _of_records(out, [record for record, _ in stored.values()], new=len(stored.keys() & tried))
-        # Many videos may lie in one archive.
+        # One archive may hold many videos.
         sources = sum({videos[name].location: stamp.size for name, (_, stamp) in stored.items()}.values())
         size = sum(record.size for record, _ in stored.values())
         saved = f", {abs(1 - size / sources):.0%} {'saved' if size < sources else 'more now'}" if sources else ""
-        yield f"their sources are {sources / 1e6:.1f} MB{saved}"
+        yield f"sources: {sources / 1e6:.1f} MB{saved}"
     if again:
         yield (
-            f"{len(again)} videos had failed for a passing cause and were tried again: {len(stored.keys() & again)} "
-            "are stored now"
+            f"tried again {counted(len(again), 'video')} that had failed for a passing cause: "
+            f"{len(stored.keys() & again)} stored now"
         )
     if passing := Counter(entry.passing for entry in entries.values() if entry.passing):
         causes = ", ".join(f"{count} {cause}" for cause, count in passing.most_common())
-        yield f"{passing.total()} videos failed for a passing cause ({causes}): the same command tries them again"
+        count = counted(passing.total(), "video")
+        yield f"{count} failed for a passing cause ({causes}): the same command tries again"
 
 
 def _of_records(out: Path, rows: list[Record], *, new: int) -> Iterator[str]:
@@ -50,11 +52,13 @@ def _of_records(out: Path, rows: list[Record], *, new: int) -> Iterator[str]:
     fragments = sum(len(row.fragments) for row in rows)
     size = sum(row.size for row in rows)
     shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
-    more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
-    yield f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {duration}, {size / 1e6:.1f} MB"
+    more = f" and {counted(len(shapes) - 3, 'other size')}" * (len(shapes) > 3)
+    videos = counted(len(rows), "video")
+    yield f"{out}: {videos} ({new} stored now), {frames} frames, {duration}, {size / 1e6:.1f} MB"
     yield f"mean GOP {frames / fragments:.1f} frames, {fragments / len(rows):.1f} fragments a video"
     yield "sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more
     for note, count in Counter(note for row in rows for note in row.notes).items():
-        yield f"note: {count} videos {note}"
+        yield f"note: {counted(count, 'video')} {note}"
     for reason, count in Counter(row.software_only for row in rows if row.software_only).items():
-        yield f"note: {count} videos may have {reason}, which DALI gets wrong on a GPU: PyAV decodes this dataset"
+        videos = counted(count, "video")
+        yield f"note: {videos} may have {reason}, which DALI gets wrong on a GPU: PyAV decodes this dataset"

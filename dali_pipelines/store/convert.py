@@ -1,4 +1,4 @@
-"""Convert pictures with FFmpeg's filters, to the form in which they are encoded for the store."""
+"""Convert frames with FFmpeg's filters to the form that the store encodes."""
 
 import itertools
 import struct
@@ -13,9 +13,9 @@ SQUARE = Fraction(1)
 
 
 def orientation(frame: VideoFrame) -> tuple[Filter, ...]:
-    """Return the filters that rotate and mirror a frame as players do, by its display matrix if it has one.
+    """Return the filters that rotate and mirror a frame as players do, by its display matrix, if any.
 
-    The matrix maps (x, y) to (a x + c y, b x + d y); one that turns by no multiple of 90 degrees counts as the nearest.
+    The matrix maps (x, y) to (a x + c y, b x + d y); rotations are rounded to the nearest multiple of 90 degrees.
     Source: libavutil/display.h.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
@@ -39,11 +39,11 @@ def upright_size(frame: VideoFrame, pixel_aspect: Fraction = SQUARE) -> tuple[in
 
 
 class Converter:
-    """Sends frames through a chain of filters, which is rebuilt when size or format change midway.
+    """Send frames through a chain of filters that is rebuilt when their size or format changes.
 
     Args:
-        turn: rotate and mirror frames first, as players do. A matrix holds until the next one: H.264 and HEVC give it
-            with some pictures alone.
+        turn: first rotate and mirror frames as players do. A display matrix applies until the next one: H.264 and HEVC
+            attach it to some pictures only.
     """
 
     def __init__(self, *filters: Filter, turn: bool = False) -> None:
@@ -51,12 +51,12 @@ class Converter:
         self.turn = turn
         self._orientation: tuple[Filter, ...] = ()
         self._built_for: tuple[object, ...] = ()
-        self._graph: Graph  # held on to: its filters do not keep it alive
+        self._graph: Graph  # kept: its filters do not keep it alive
         self._source: FilterContext
         self._sink: FilterContext
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
-        """Return the converted frame, without a picture type: an encoder would repeat the source's key frames."""
+        """Convert a frame and clear its picture type, or an encoder would repeat the source's key frames."""
         if self.turn and frame.side_data.get("DISPLAYMATRIX") is not None:
             self._orientation = orientation(frame)
         kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, self._orientation)
@@ -71,7 +71,7 @@ class Converter:
 
     def _build(self, frame: VideoFrame, first: tuple[Filter, ...]) -> None:
         self._graph = Graph()
-        self._graph.threads = 1  # the caller has one process a core
+        self._graph.threads = 1  # the caller has one process per core
         self._source = self._graph.add(
             "buffer",
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000"
@@ -87,8 +87,8 @@ class Converter:
 def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Converter:
     """Return a converter to upright yuv420p of one size in BT.601 limited range, or to yuvj420p in full range.
 
-    DALI and NVDEC decode everything as BT.601, so the matrix and range that the source is tagged with are resolved
-    here, once. An untagged source counts as BT.601 limited, as FFmpeg has it.
+    DALI and NVDEC decode everything as BT.601, so the source's tagged matrix and range are converted here, once.
+    Untagged sources count as BT.601 limited, as in FFmpeg.
     """
     levels = "tv" if pix_fmt == "yuv420p" else "pc"
     scale = f"{width}:{height}:flags=area:out_color_matrix=bt601:out_range={levels}"

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
 from dali_pipelines.store.encoders import ENCODERS, open_output
 from dali_pipelines.store.files import replacing
@@ -24,10 +25,10 @@ from dali_pipelines.store.record import Record
 from dali_pipelines.store.source import VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
-_MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
-MAX_STRETCH = 0.02  # by which rounding may change the ratio of the sides without a note
+_MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, though it reads it
+MAX_STRETCH = 0.02  # change of aspect ratio by rounding that needs no note
 KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
-MIN_HEVC_SIDE = max(NVDEC_MIN["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
+MIN_HEVC_SIDE = max(NVDEC_MIN["hevc"])  # CPUs decode any size, but HEVC is stored for GPUs
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Encoding:
     Attributes:
         codec: "h264", "mjpeg", "rawvideo", "vp9" or "hevc".
         gop: frames from one key frame to the next.
-        crf: constant quality, lower is better; MJPEG's is its quantizer. None for the codec's usual one.
+        crf: constant quality, lower is better; the quantizer for MJPEG. None for the codec's default.
         short_side: pixels of the shorter side, aspect kept, never scaled up. None keeps the size.
         size: exact (width, height) instead.
     """
@@ -72,7 +73,7 @@ class Encoding:
         return MIN_HEVC_SIDE if self.codec == "hevc" else MULTIPLE
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
+        """Return the stored (width, height) of a video of `width` x `height` pixels; VideoError if too small."""
         if self.size is not None:
             return rounded(self.size[0]), rounded(self.size[1])
         short = min(width, height)
@@ -99,8 +100,7 @@ def write_frames(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fracti
 def write_video(path: Path, source: Place | Path, settings: Encoding) -> Record:
     """Re-encode every frame of the video `source`, upright, into the fragmented MP4 `path`.
 
-    Frames keep their number: a variable frame rate becomes a constant one, none is dropped or repeated. Pixels that
-    are not square become so.
+    A variable frame rate becomes constant, and no frame is dropped or repeated. Pixels become square.
     """
     with open_source(source) as video:
         return _write(path, video.frames(), video.fps, settings, video.pixel_aspect, video.notes)
@@ -128,7 +128,7 @@ def _write(
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
             context = stream.codec_context
-            context.thread_count = 1  # one process a core encodes more than many threads in one process
+            context.thread_count = 1  # one process per core is faster than many threads in one process
             context.colorspace = Colorspace.ITU601
             context.color_range = ColorRange.MPEG if encoder.pix_fmt == "yuv420p" else ColorRange.JPEG
             for count, frame in enumerate(itertools.chain([first], frames), start=1):
@@ -142,16 +142,16 @@ def _write(
         init_size, fragments = read_layout(temporary)
         expected = [min(settings.gop, count - start) for start in range(0, count, settings.gop)]
         if [fragment.frames for fragment in fragments] != expected:
-            raise RuntimeError(f"{encoder.name} did not keep to a GOP of {settings.gop} frames")
+            raise RuntimeError(f"{encoder.name} did not keep to a GOP of {counted(settings.gop, 'frame')}")
         if reason := why_unfit(temporary, settings.codec, init_size, fragments):
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     stretch = width * shown[1] / (height * shown[0])
     notes = {
-        f"become wider or narrower by more than {MAX_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
+        f"made wider or narrower by more than {MAX_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
             settings.size is None and abs(stretch - 1) > MAX_STRETCH
         ),
-        "have pixels that are not square: they are stored with square ones": pixel_aspect != 1,
-        "change size midway: all their pictures have the size of the first": len(sizes) > 1,
+        "with pixels that are not square: stored with square ones": pixel_aspect != 1,
+        "with a change of size midway: all pictures get the size of the first": len(sizes) > 1,
     }
     return Record(
         num_frames=count,

@@ -1,4 +1,4 @@
-"""FFmpeg's encoders for the store and their settings, and the files that they write, completely or with an error."""
+"""FFmpeg's encoders for the store, their settings, and output files that are complete or raise an error."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,10 @@ from dali_pipelines.store.files import named
 
 @dataclass(frozen=True)
 class Encoder:
-    """FFmpeg's encoder of a codec and its options; in these, `{gop}` and `{crf}` are filled in.
+    """An FFmpeg encoder and its options, in which `{gop}` and `{crf}` are filled in.
 
     Attributes:
-        crf: the usual quality; `scale`: its best and worst value.
+        crf: the default quality; `scale`: best and worst value.
     """
 
     name: str
@@ -25,14 +25,14 @@ class Encoder:
     scale: tuple[int, int]
     fixed: dict[str, str]
     crf_of_key_frames: int | None = None
-    """The usual quality at a GOP of 1, where it differs."""
+    """The default quality at a GOP of 1, if it differs."""
     of_key_frames: dict[str, str] = field(default_factory=dict)
-    """Options at a GOP of 1, where they differ."""
+    """Options at a GOP of 1, if they differ."""
     pix_fmt: str = "yuv420p"
     container: str = "mp4"
 
     def options(self, gop: int, crf: int | None) -> dict[str, str]:
-        """Return FFmpeg's options for a GOP of `gop` frames and a quality, None for the usual one."""
+        """Return FFmpeg's options for a GOP of `gop` frames and a quality, None for the default."""
         usual = self.crf_of_key_frames if gop == 1 and self.crf_of_key_frames else self.crf
         fixed = self.fixed | (self.of_key_frames if gop == 1 else {})
         return {key: value.format(gop=gop, crf=usual if crf is None else crf) for key, value in fixed.items()}
@@ -70,9 +70,8 @@ ENCODERS = {
         crf_of_key_frames=16,
         scale=(0, 51),
         fixed={**_CLOSED, "preset": "veryfast", "tune": "fastdecode", "sc_threshold": "0", "flags": "+cgop"},
-        # At a GOP of 1 x264 writes a header by which no picture need be kept, and a GPU decoder then makes one surface,
-        # too few. So it gets 2, and each frame is forced to be a key frame; with its look-ahead that would take two
-        # fifths more bytes.
+        # At a GOP of 1, x264 writes a header that says no picture need be kept, so a GPU decoder allocates one surface,
+        # too few. Hence 2, with every frame forced to be a key frame; look-ahead would then cost two fifths more bytes.
         of_key_frames={"g": "2", "forced-idr": "1", "rc-lookahead": "0"},
     ),
     "mjpeg": Encoder(
@@ -82,7 +81,7 @@ ENCODERS = {
         fixed={"qmin": "{crf}", "qmax": "{crf}", "huffman": "optimal"},
         pix_fmt="yuvj420p",
     ),
-    # MP4 has no name for raw pictures. QuickTime, which it comes from and whose fragments are the same, has one.
+    # MP4 has no name for raw video. QuickTime, its ancestor with the same fragments, has one.
     "rawvideo": Encoder("rawvideo", crf=0, scale=(0, 0), fixed={}, container="mov"),
 }
 
@@ -93,10 +92,10 @@ def open_output(path: Path, container: str, options: Mapping[str, str]) -> Itera
 
     Args:
         container: FFmpeg's name of the container.
-        options: of its muxer.
+        options: for its muxer.
 
     Raises:
-        OSError: at the end of the block, when not all could be written. On its own, FFmpeg says nothing of a full disk.
+        OSError: at the end of the block, if not all could be written. FFmpeg alone does not report a full disk.
     """
     with path.open("wb", buffering=0) as file:
         sink = _Sink(file.fileno())
@@ -107,7 +106,7 @@ def open_output(path: Path, container: str, options: Mapping[str, str]) -> Itera
 
 
 class _Sink:
-    """A file for PyAV to write to. It keeps the first error, which PyAV may raise anywhere or nowhere."""
+    """A file for PyAV to write to. It keeps the first error, since PyAV may raise it anywhere or nowhere."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

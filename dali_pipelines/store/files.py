@@ -15,21 +15,21 @@ VIDEO_SUFFIXES = (
 )
 
 VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
-"""Folders that `prepare` writes into a dataset, and never takes for sources."""
+"""Folders that `prepare` writes into a dataset, and never reads as sources."""
 
 JOURNAL_FILE = "prepare.jsonl"
-"""What `prepare` continues from."""
+"""What `prepare` resumes from."""
 
 TEMPORARY = ".clipfeed-{}.part"
-"""Name of an unfinished file, made of a hash of its final name."""
+"""Name of an unfinished file, with a hash of its final name."""
 MAX_NAME_BYTES = 255
-"""Bytes of a name on the common file systems."""
+"""Most bytes of a name on common file systems."""
 
 
 def video_path(root: Path, name: str) -> Path:
     """Return the path of the prepared video `name` of the dataset `root`.
 
-    A name too long for the file system is cut, and a hash keeps it apart from others.
+    A name too long for the file system is cut, with a hash to keep it unique.
     """
     folder, slash, last = name.rpartition("/")
     if len(os.fsencode(last)) > MAX_NAME_BYTES - len(".mp4"):
@@ -41,19 +41,19 @@ def video_path(root: Path, name: str) -> Path:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return the name under which `replacing` writes a file, one that no user would choose."""
+    """Return the path to which `replacing` first writes, with a name that no user would choose."""
     return path.with_name(TEMPORARY.format(_digest(path.name)))
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; it is moved onto `path` at the end, or removed when the block raises.
+    """Yield a temporary path next to `path`; rename it to `path` at the end, or remove it if the block raises.
 
-    What was written is on the disk before the file takes its name.
+    The data is flushed to disk before the rename.
 
     Raises:
-        OSError: the file cannot be written, as on a full disk; it names `path`, and so does one of the block that names
-            no file. A block that reads other files must name them.
+        OSError: the file cannot be written, as on a full disk. It names `path`, as do OSErrors of the block that name
+            no file; if the block reads other files, its errors must name them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -66,21 +66,21 @@ def replacing(path: Path) -> Iterator[Path]:
             raise named(error, path) from error
         raise
     finally:
-        with suppress(OSError):  # of a disk that can no longer be written: what went wrong first is the news
+        with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
             temporary.unlink(missing_ok=True)
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Write a whole file, or leave the one that is there; text as UTF-8. Errors as of `replacing`."""
+    """Write a whole file, or leave the existing one; text as UTF-8. Errors as in `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogateescape"))
 
 
 class Appended:
-    """A file, made where there is none, to which data are appended as a whole or not at all.
+    """A file, created if missing, to which data is appended entirely or not at all.
 
     Attributes:
-        size: bytes.
+        size: in bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,10 +94,10 @@ class Appended:
         self.add(b"")
 
     def add(self, data: bytes) -> None:
-        """Append all of `data`, or nothing; OSError, which names the file, when it cannot be written."""
+        """Append all of `data` or nothing; OSError, naming the file, if it cannot be written."""
         left = memoryview(data)
         try:
-            self.file.truncate(self.size)  # what an earlier try left that could not be undone
+            self.file.truncate(self.size)  # drops a failed write that could not be undone
             while left:
                 left = left[self.file.write(left) :]
         except OSError as error:
@@ -116,7 +116,7 @@ def named(error: OSError, path: Path) -> OSError:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to the disk; an OSError names it."""
+    """Flush a file, or a folder's entries, to disk; an OSError names it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""The layout of a fragmented MP4: where the init segment ends and where each fragment lies.
+"""Parse the layout of a fragmented MP4: the end of its init segment, and its fragments.
 
 A fragmented MP4 is `ftyp moov [sidx] (moof mdat)* [mfra]` (ISO/IEC 14496-12). The boxes before the first
-`moof` are the init segment; followed by any of the fragments it is again an MP4 that a demuxer reads.
+`moof` are the init segment; followed by any of the fragments, it is again a readable MP4.
 """
 
 import mmap
@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from configs.words import counted
+
 
 class Fragment(NamedTuple):
     """One decodable unit of a video: `frames` frames in the `size` bytes at `offset` of its file.
 
-    `deflated` bytes are a raw DEFLATE stream, as in a zip.
+    If `deflated`, the bytes are a raw DEFLATE stream, as in a zip.
     """
 
     offset: int
@@ -24,16 +26,16 @@ class Fragment(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """`init_size` bytes of header, then the fragments, which follow one another without a gap."""
+    """`init_size` bytes of header, then contiguous fragments."""
 
     init_size: int
     fragments: tuple[Fragment, ...]
 
 
 def read_layout(path: Path) -> Layout:
-    """Read the top-level boxes of `path`; ValueError when it is cut off or is not a fragmented MP4.
+    """Read the top-level boxes of `path`; ValueError if it is cut off or not a fragmented MP4.
 
-    What stands between two fragments (`styp`, `prft`) belongs to the fragment before it.
+    Boxes between two fragments (`styp`, `prft`) belong to the earlier fragment.
     """
     with path.open("rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -57,7 +59,7 @@ def read_layout(path: Path) -> Layout:
 
 
 def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
-    """Yield kind, body and end of each box, one after the other; ValueError where the last is cut off."""
+    """Yield kind, body and end offset of each box; ValueError if the last is cut off."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -73,7 +75,7 @@ def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
 
 
 def find(data: memoryview, *path: bytes) -> memoryview:
-    """Return the body of the first box at `path`, one kind a level; ValueError when there is none."""
+    """Return the body of the first box at `path`, one kind per level; ValueError if there is none."""
     for kind in path:
         data = next((body for found, body, _ in boxes(data) if found == kind), data[:0])
         if not data:
@@ -83,19 +85,19 @@ def find(data: memoryview, *path: bytes) -> memoryview:
 
 SAMPLE_DESCRIPTIONS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 MAX_SAMPLES = 2**20
-"""Of a fragment, some 11 hours; where all have one size, the box does not grow with the count that it claims."""
+"""Per fragment, some 11 hours; if all have one size, a box can claim any number without growing."""
 ENTRY_SIZE = 78
-"""Bytes of a VisualSampleEntry (ISO/IEC 14496-12, 12.1.3) before the boxes in it."""
+"""Bytes of a VisualSampleEntry (ISO/IEC 14496-12, 12.1.3) before its child boxes."""
 
 
 def decoder_config(init: memoryview, kind: bytes) -> bytes:
-    """Return the body of a box `kind` ("avcC", "hvcC") of the first track; ValueError when there is none."""
+    """Return the body of the first track's `kind` box ("avcC", "hvcC"); ValueError if there is none."""
     _, entry, _ = next(boxes(find(init, *SAMPLE_DESCRIPTIONS)[8:]))
     return bytes(find(entry[ENTRY_SIZE:], kind))
 
 
 def sample_sizes(moof: memoryview) -> list[int]:
-    """Return the bytes of each sample (one per frame) by the `trun` boxes in a `moof` body, in the order of `mdat`."""
+    """Return the size in bytes of each sample (one per frame) in a `moof` body, in the order of `mdat`."""
     sizes: list[int] = []
     default = 0
     for kind, body, _ in _track_boxes(moof):
@@ -107,7 +109,7 @@ def sample_sizes(moof: memoryview) -> list[int]:
 
 
 def sample_times(moof: memoryview) -> list[int]:
-    """Return when each of those samples is shown, in the time scale of the track."""
+    """Return the presentation time of each sample in a `moof` body, in the track's time scale."""
     times: list[int] = []
     now = default = 0
     for kind, body, _ in _track_boxes(moof):
@@ -123,10 +125,9 @@ def sample_times(moof: memoryview) -> list[int]:
 
 
 def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
-    """Yield the samples of a fragment of `count` frames in the order of decoding; ValueError when it is not whole.
+    """Yield the samples of a fragment of `count` frames in decoding order; ValueError if it is incomplete.
 
-    For a single frame the header is skipped: it says nothing new, and parsing it takes longer than decoding a raw
-    picture.
+    A single frame's header is skipped: it says nothing new, and parsing it takes longer than decoding a raw picture.
     """
     if count == 1:
         for kind, body, _ in boxes(fragment[int.from_bytes(fragment[:4]) :]):
@@ -153,9 +154,9 @@ def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
 
 
 def _default(tfhd: memoryview, field: int) -> int:
-    """Return a default of a track fragment's header (0x8 duration, 0x10 size), 0 where it states none."""
+    """Return a default in a track fragment's header (0x8 duration, 0x10 size), 0 if it has none."""
     flags, at = int.from_bytes(tfhd[1:4], "big"), 8
-    for bit, length in ((0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)):  # offset of the data, description, duration, size
+    for bit, length in ((0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)):  # data offset, description, duration, size
         if bit == field:
             break
         at += length if flags & bit else 0
@@ -163,19 +164,19 @@ def _default(tfhd: memoryview, field: int) -> int:
 
 
 def _number(body: memoryview, at: int) -> int:
-    """Return an unsigned 32-bit number; ValueError where the box ends before it."""
+    """Read an unsigned 32-bit number; ValueError past the end of the box."""
     if at + 4 > len(body):
         raise ValueError(f"a box of {len(body)} bytes is too short")
     return int.from_bytes(body[at : at + 4], "big")
 
 
 def _column(trun: memoryview, field: int, default: int) -> list[int]:
-    """Return a field of a run's samples: 0x100 duration, 0x200 size, 0x400 flags, 0x800 composition offset."""
+    """Return one field of a run's samples: 0x100 duration, 0x200 size, 0x400 flags, 0x800 composition offset."""
     flags, count = int.from_bytes(trun[1:4], "big"), _number(trun, 4)
-    at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # offset of the data, flags of the first sample
+    at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # data offset, flags of the first sample
     fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
     if count > MAX_SAMPLES or at + 4 * count * len(fields) > len(trun):
-        raise ValueError(f"a fragment claims {count} samples, more than it holds")
+        raise ValueError(f"a fragment claims {counted(count, 'sample')}, more than it holds")
     if not flags & field:
         return [default] * count
     words = struct.unpack_from(f">{count * len(fields)}I", trun, at)

@@ -1,13 +1,13 @@
-"""Parameter sets of H.264 and HEVC, above all how many surfaces (pictures) a decoder needs.
+"""Parse parameter sets of H.264 and HEVC, mainly for how many surfaces (pictures) a decoder needs.
 
 Sources: ITU-T H.264 7.3.2.1.1 (SPS), E.1 (VUI) and Table A-1; ITU-T H.265 7.3.2.2 (SPS) and 7.3.3 (its profile). Fields
-have the names of the standards.
+are named as in the standards.
 """
 
 from dataclasses import dataclass
 
 INTRA_PROFILES = frozenset({44, 86, 100, 110, 122, 244})
-"""With constraint_set3_flag, profiles of intra pictures only (H.264 A.2.8 to A.2.11): no picture need be kept."""
+"""Profiles that constraint_set3_flag makes intra-only (H.264 A.2.8 to A.2.11): no picture need be kept."""
 
 _CHROMA_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _MAX_DPB_MBS = {  # level_idc -> macroblocks that a decoder keeps
@@ -17,7 +17,7 @@ _MAX_DPB_MBS = {  # level_idc -> macroblocks that a decoder keeps
 
 
 class _Bits:
-    """Reads the bits of a NAL unit that follow its header."""
+    """Bit reader for a NAL unit, starting after its header."""
 
     def __init__(self, nal: bytes, header: int) -> None:
         payload = nal[header:].replace(b"\0\0\3", b"\0\0")  # emulation prevention (H.264 7.3.1, H.265 7.3.1.1)
@@ -25,7 +25,7 @@ class _Bits:
         self._at = 0
 
     def u(self, count: int) -> int:
-        """Read an unsigned number of `count` bits; ValueError where the unit has ended."""
+        """Read an unsigned number of `count` bits; ValueError past the end of the unit."""
         self._at += count
         if self._at > len(self._text):
             raise ValueError(f"a parameter set ends after {len(self._text)} bits")
@@ -46,7 +46,7 @@ class _Bits:
 
 @dataclass(frozen=True)
 class H264Sps:
-    """A sequence parameter set of H.264; a field that it leaves out is 0."""
+    """A sequence parameter set of H.264; absent fields are 0."""
 
     profile_idc: int
     constraint_set3_flag: int
@@ -65,7 +65,7 @@ class H264Sps:
 
     @property
     def surfaces(self) -> int:
-        """How many NVIDIA's open parser asks for (vk_video_samples, VulkanH264Parser.cpp)."""
+        """Surfaces that NVIDIA's open parser asks for (vk_video_samples, VulkanH264Parser.cpp)."""
         if self.max_dec_frame_buffering or self.intra_only:
             return self.max_dec_frame_buffering + 1
         height = (self.pic_height_in_map_units_minus1 + 1) * (2 - self.frame_mbs_only_flag)
@@ -75,7 +75,7 @@ class H264Sps:
 
 @dataclass(frozen=True)
 class HevcSps:
-    """A sequence parameter set of HEVC; what differs between its sub-layers is that of the highest."""
+    """A sequence parameter set of HEVC; fields that vary by sub-layer are those of the highest."""
 
     sps_max_sub_layers_minus1: int
     chroma_format_idc: int
@@ -87,12 +87,12 @@ class HevcSps:
 
     @property
     def surfaces(self) -> int:
-        """How many a decoder needs."""
+        """Surfaces that a decoder needs."""
         return self.sps_max_dec_pic_buffering_minus1 + 1
 
 
 def read_h264_sps(nal: bytes) -> H264Sps:
-    """Read a NAL unit of type 7 of H.264; ValueError when it is cut off."""
+    """Parse an H.264 NAL unit of type 7; ValueError if it is cut off."""
     bits = _Bits(nal, 1)
     profile, constraints, level = bits.u(8), bits.u(8), bits.u(8)
     bits.ue()  # seq_parameter_set_id
@@ -132,16 +132,16 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _read_h264_vui(bits: _Bits) -> tuple[int, int]:
-    """Return max_num_reorder_frames and max_dec_frame_buffering, 0 where there is no bitstream_restriction."""
+    """Return max_num_reorder_frames and max_dec_frame_buffering, 0 without a bitstream_restriction."""
     if bits.u(1) and bits.u(8) == 255:
-        bits.u(32)  # the shape of a pixel
+        bits.u(32)  # sample aspect ratio
     if bits.u(1):
         bits.u(1)  # overscan
     if bits.u(1):
         bits.u(4)  # video_format, video_full_range_flag
         bits.u(24 if bits.u(1) else 0)
     if bits.u(1):
-        bits.ue(), bits.ue()  # where chroma samples lie
+        bits.ue(), bits.ue()  # chroma sample location
     if bits.u(1):
         bits.u(65)  # timing
     rate_models = 0
@@ -162,7 +162,7 @@ def _read_h264_vui(bits: _Bits) -> tuple[int, int]:
 
 
 def read_hevc_sps(nal: bytes) -> HevcSps:
-    """Read a NAL unit of type 33 of HEVC; ValueError when it is cut off."""
+    """Parse an HEVC NAL unit of type 33; ValueError if it is cut off."""
     bits = _Bits(nal, 2)
     bits.u(4)  # sps_video_parameter_set_id
     layers = bits.u(3)

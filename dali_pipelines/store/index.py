@@ -1,4 +1,4 @@
-"""The index of a prepared dataset: what a plan may know about each video, and where its bytes lie."""
+"""The index of a prepared dataset: what a plan may know about each video, and where its bytes are."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.ragged import Ragged, narrowed
@@ -29,18 +30,18 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Index:
-    """The videos of a dataset, one row a video: rows of a table that all processes of a machine share.
+    """The videos of a dataset, one per row of a table that all processes of a machine share.
 
-    The columns of selected rows are gathered at each access: take them before a loop, not in it.
+    Each access to a column gathers the selected rows anew: read it before a loop, not inside.
     """
 
     root: Path | str
     """The folder of the dataset, or its URL."""
     table: Table = field(repr=False)
     rows: NDArray[np.integer] | None = field(default=None, repr=False)
-    """Which rows of the table these are; None for all."""
+    """The selected rows of the table; None for all."""
     chunks: NDArray[np.int32] | None = field(default=None, repr=False)
-    """`VideoInfo.chunk` of each row; None where all are 0."""
+    """`VideoInfo.chunk` of each row; None if all are 0."""
 
     def __len__(self) -> int:
         return len(self.table.labels if self.rows is None else self.rows)
@@ -72,13 +73,13 @@ class Index:
 
     @property
     def fps(self) -> NDArray[np.float64]:
-        """Frames a second: float64 (N,)."""
+        """Frames per second: float64 (N,)."""
         rates: NDArray[np.float64] = self.table.rates[self._column(self.table.rate_ids, np.int64)]
         return rates
 
     @property
     def format_ids(self) -> NDArray[np.int32]:
-        """Places in `formats`: int32 (N,)."""
+        """Indices into `formats`: int32 (N,)."""
         return self._column(self.table.format_ids, np.int32)
 
     @property
@@ -132,7 +133,7 @@ class Index:
         )
 
     def class_name(self, i: int) -> str:
-        """Return the name of video i's class; empty where it has none."""
+        """Return the name of video i's class; empty if it has none."""
         label = int(self.table.labels[self._row(i)])
         return self.table.class_names.text(label) if 0 <= label < len(self.table.class_names) else ""
 
@@ -146,24 +147,24 @@ class Index:
         return joined(self.root, self.file(i))
 
     def path(self, i: int) -> Path:
-        """Return the file that holds video i, of local datasets."""
+        """Return the path of video i's file in a local dataset."""
         return Path(self.location(i))
 
     def units(self, i: int) -> Units:
-        """Return where the bytes of video i lie; ClipError where the index says what cannot be."""
+        """Return where the bytes of video i are; ClipError if the index is inconsistent."""
         row = self._row(i)
         num_frames = int(self.table.num_frames[row])
         try:
             units = unpack_units(self.table.fragments[row], int(self.table.init_sizes[row]))
             if units.frame_ends[-1] != num_frames:
-                raise ValueError(f"its fragments hold {units.frame_ends[-1]} frames, not {num_frames}")
+                raise ValueError(f"its fragments hold {counted(int(units.frame_ends[-1]), 'frame')}, not {num_frames}")
         except ValueError as error:
             name = shown(self.table.names.text(row))
             raise ClipError(f"{self.root}/{INDEX_FILE} is damaged at {name}: {error}; run `{PREPARE}` again") from error
         return units
 
     def container(self, i: int) -> Container:
-        """Return how the fragments of video i lie in its file."""
+        """Return how the fragments of video i are stored."""
         return cast(Container, self._format(i)[2])
 
     def codec(self, i: int) -> str:
@@ -178,10 +179,10 @@ class Index:
         return self.table.formats.text(int(self.table.format_ids[self._row(i)])).split()
 
     def select(self, rows: Sequence[int] | NDArray[np.integer | np.bool_]) -> "Index":
-        """Return the videos `rows`, in that order, as an index of their own; class names and ids stay.
+        """Select the videos `rows`, in that order, as a new index; class names and ids stay.
 
         Args:
-            rows: numbers of videos, -1 for the last; or bool (N,), whether to take each. IndexError for others.
+            rows: indices of videos, -1 for the last; or a mask, bool (N,). IndexError if out of range.
         """
         chosen = np.arange(len(self))[np.asarray(rows) if len(rows) else []]
         return replace(
@@ -191,12 +192,12 @@ class Index:
         )
 
     def repeat(self, counts: Sequence[int]) -> "Index":
-        """Return each video `counts` times in a row, numbered by `VideoInfo.chunk` from 0."""
+        """Repeat each video `counts` times in a row, with `VideoInfo.chunk` counting from 0."""
         repeated = self.select(np.repeat(np.arange(len(self)), counts))
         return replace(repeated, chunks=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
 
     def with_columns(self, **columns: Any) -> "Index":
-        """Return the same videos with other columns of their `Table`: labels, class_names, names ..."""
+        """Replace columns of the videos' `Table`: labels, class_names, names ..."""
         own = {name: getattr(self, name) for name in COLUMNS}
         return replace(self, table=Table.of(**{**own, **columns}), rows=None)
 
@@ -209,7 +210,7 @@ class Index:
         labels: Mapping[str, int] | None = None,
         class_names: Iterable[str] = (),
     ) -> "Index":
-        """Make an index of `records` (name -> record), rows in the order of the names."""
+        """Make an index of `records` (name -> record), with rows sorted by name."""
         names = sorted(records)
         rows = [records[name] for name in names]
         kinds = [f"{r.codec} {r.pix_fmt} {r.container}" for r in rows]
@@ -231,7 +232,7 @@ class Index:
         return cls(location(root), table)
 
     def save(self) -> None:
-        """Write `root/index.npz` atomically: a reader sees the old one or the new one."""
+        """Write `root/index.npz` atomically: readers see the old one or the new one."""
         if is_url(self.root):
             raise UserError(f"cannot write to {self.root}: make the dataset in a folder, and copy that there")
         table = self.table if self.rows is None else self.with_columns().table
@@ -242,11 +243,11 @@ class Index:
 
     @classmethod
     def load(cls, root: str | Path) -> "Index":
-        """Open `root/index.npz`; UserError when it is missing, without videos, not an index, or leads elsewhere.
+        """Open `root/index.npz`; UserError if it is missing, has no videos, is not an index, or points elsewhere.
 
-        A local file is mapped, and processes that this one starts map it again: memory is taken once for all. `save`
-        replaces it, which those that have it open do not see; never write into it in place. Behind a URL it is read
-        into memory, and workers share a copy.
+        A local file is mapped, and child processes map it again, so all share its memory. `save` replaces the file,
+        unseen by processes that have it open; never write into it in place. From a URL it is read into memory, and
+        workers share a copy.
         """
         path = f"{root}/{INDEX_FILE}"
         storage_of(root)  # UserError for a URL without one
@@ -272,7 +273,7 @@ class Index:
 
 
 def _why_no_index(root: Path | str) -> str:
-    """Say what a root without an index is, and how to get a dataset."""
+    """Explain what a root without an index is, and how to get a dataset."""
     if is_url(root):
         return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out DIR`"
     root = Path(root)
@@ -283,8 +284,8 @@ def _why_no_index(root: Path | str) -> str:
         return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
     if (root / JOURNAL_FILE).is_file():
         return (
-            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or it was not copied; run the command again "
-            "that made the dataset, or copy it"
+            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or the file was not copied; run the same "
+            f"`{PREPARE}` again, or copy the file"
         )
     if any(is_video_name(path) for path in root.rglob("*")):
         return (

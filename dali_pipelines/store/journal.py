@@ -1,4 +1,4 @@
-"""The journal of `prepare`: a line of JSON for each finished video, from which the next run continues."""
+"""The journal of `prepare`: a line of JSON for each finished video; the next run resumes from it."""
 
 import base64
 import fcntl
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stamp:
-    """Size and modification time of a source file, which tell a later version of it."""
+    """Size and modification time of a source file, to detect changes."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, place: Place) -> "Stamp":
-        """Return the stamp of a file; of a folder, the bytes of all its files and the latest of their times.
+        """Return the stamp of a file; for a folder, the total size and latest time of it and its files.
 
-        Zeros where there is nothing, as at the end of a broken link, and for a folder at a URL.
+        Zeros if nothing is there, as at the end of a broken link, and for a folder at a URL.
         """
         location = place.location
         try:
@@ -58,9 +58,9 @@ class Entry:
     """A finished video.
 
     Attributes:
-        record: None where the video is quarantined.
-        reason: why it is.
-        passing: the cause, where it is not the file's fault, such as "memory": the next run tries again. Else empty.
+        record: None if the video is quarantined.
+        reason: why it is quarantined.
+        passing: the cause, such as "memory", if it is not the file's fault and the next run retries; else empty.
     """
 
     stamp: Stamp
@@ -70,12 +70,12 @@ class Entry:
 
     @property
     def full_reason(self) -> str:
-        """The reason, and whether the next run tries again."""
+        """The reason, and whether the next run retries."""
         return f"{self.reason} (the next run tries again: {self.passing})" if self.passing else self.reason
 
 
 class Packed(NamedTuple):
-    """A video in a shard: where its bytes begin, how many they are, and its class id (-1 for none)."""
+    """A video in a shard: offset and size in bytes, and class id (-1 for none)."""
 
     offset: int
     size: int
@@ -85,15 +85,15 @@ class Packed(NamedTuple):
 class Journal:
     """The journal of the dataset in `root`, locked while it is open.
 
-    A last line that a kill cut off is dropped. A journal to which nothing was written leaves no file.
+    A last line cut off by a kill is dropped. An empty journal leaves no file.
 
     Attributes:
-        entries: the latest of each name.
-        known: names of all videos whose files were ever written for this dataset, or begun.
-        shards: the videos of each shard, empty for one that was only begun.
+        entries: the latest for each name.
+        known: names of all videos whose files were ever begun or written for this dataset.
+        shards: the videos of each shard; empty if it was only begun.
 
     Raises:
-        UserError: other settings made the dataset, another run is writing it, or it cannot be written.
+        UserError: the dataset has other settings, another run is writing it, or it cannot be written.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
@@ -112,13 +112,13 @@ class Journal:
         except BlockingIOError as error:
             raise UserError(f"another prepare run is writing {root}: wait for it, or end it") from error
         except OSError as error:  # Lustre and NFS may be mounted without locks
-            log.warning("%s cannot be locked (%s): see to it that no other run writes it", root, error.strerror)
+            log.warning("%s cannot be locked (%s): make sure that no other run writes it", root, error.strerror)
         self._read(path, settings)
 
     def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):  # half a line of a run that was killed
+        if len(whole) < len(content):  # half a line of a killed run
             self._lines.truncate(len(whole))
         if not whole:
             self._heading = settings
@@ -137,7 +137,7 @@ class Journal:
                     if not _is_outdated(line, first):
                         self.entries[line["name"]] = _entry(line)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            way_out = f"to prepare everything again, delete it together with what it knows of: {INDEX_FILE} and videos/"
+            way_out = f"to prepare everything again, delete it, {INDEX_FILE} and videos/"
             raise UserError(f"{path} is damaged ({error}); {way_out}") from error
         if first != json.loads(json.dumps(settings)):
             now = in_words(settings)
@@ -150,7 +150,7 @@ class Journal:
             self.known.add(name)
 
     def add(self, name: str, entry: Entry) -> None:
-        """Write a finished video to the disk at once, so that a kill loses only what was in progress."""
+        """Append the entry of a finished video at once, so a kill loses only what was in progress."""
         self.entries[name] = entry
         line: dict[str, Any] = {"name": name, "stamp": asdict(entry.stamp)}
         if entry.record is None:
@@ -162,11 +162,11 @@ class Journal:
         self._append(line)
 
     def set_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
-        """Write down which videos a shard holds; their entries point into it from then on.
+        """Record which videos a shard holds; their entries point into it from then on.
 
         Args:
-            source: path of the shard below the root of the dataset.
-            videos: none, to claim the shard before it is written.
+            source: path of the shard below the dataset's root.
+            videos: empty to claim the shard before it is written.
         """
         self._append({"shard": source, "videos": videos})
         sync(self.path)
@@ -198,12 +198,12 @@ class Journal:
 
 
 def in_words(settings: Mapping[str, Any]) -> str:
-    """Return the settings of a dataset for a message."""
+    """Format the settings of a dataset for a message."""
     return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def _is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Tell whether the line is of an older version, which did not check for what GPU decoders get wrong."""
+    """Tell whether a line is from an older version that did not check for errors of GPU decoders."""
     return settings["codec"] in UNENCODED and "software_only" not in line.get("record", {"software_only": ""})
 
 
@@ -221,7 +221,7 @@ def _entry(line: dict[str, Any]) -> Entry:
 
 
 def _all_numbers(fields: dict[str, Any]) -> list[Fragment]:
-    """Return the fragments of an older line; the oldest lines have only the size and frames of each."""
+    """Return the fragments of an older line; the oldest have only size and frames of each."""
     lines: list[list[int]] = fields["fragments"]
     if len(lines[0]) == 4:
         return [Fragment(offset, size, frames, bool(deflated)) for offset, size, frames, deflated in lines]

@@ -1,4 +1,4 @@
-"""What a path or URL holds, found out without opening any file: opening a pipe would block."""
+"""Find what a path or URL holds without opening any file: opening a pipe would block."""
 
 import os
 import re
@@ -18,7 +18,7 @@ NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
 MAX_FILES = 10**6
 WEB_PAGE = "text/html"
 QUERY = re.compile("[?#]")
-"""In links by which a page sorts its folder."""
+"""Marks links that sort a folder's page."""
 _SPECIAL: dict[str, Callable[[int], bool]] = {
     "pipe": stat.S_ISFIFO,
     "socket": stat.S_ISSOCK,
@@ -35,9 +35,9 @@ class Entry(NamedTuple):
 
 
 def list_folder(location: str) -> list[Entry]:
-    """Return what a folder holds, by name; of a web server, what its page links to.
+    """List a folder, sorted by name; on a web server, what its page links to.
 
-    A link counts as what it leads to. OSError when the folder cannot be read.
+    A link has the kind of its target. OSError if the folder cannot be read.
     """
     if is_url(location):
         return _list_url(location)
@@ -53,7 +53,7 @@ def _list_url(url: str) -> list[Entry]:
         found = {unquote(name.removeprefix(base)): kind for name, kind in kinds.items()}
     else:
         infos = remote(url).ask(url, lambda fs: fs.ls(fs._strip_protocol(base), detail=True))
-        # Programs mark a folder of a bucket by a file whose name ends in a slash.
+        # Programs mark a folder in a bucket with a file whose name ends in a slash.
         kinds = {info["name"]: info["type"] for info in infos if info["type"] == "directory" or info["name"][-1] != "/"}
         found = {name.rstrip("/").rpartition("/")[2]: kind for name, kind in kinds.items()}
     names = {name.rstrip("/"): "folder" if kind == "directory" else "file" for name, kind in found.items()}
@@ -61,16 +61,16 @@ def _list_url(url: str) -> list[Entry]:
 
 
 def _kind(entry: "os.DirEntry[str]") -> str:
-    """Return the kind of an entry; of files and folders the system gives it along with the names."""
+    """Return the kind of an entry; for files and folders, `os.scandir` already knows it."""
     if entry.is_file(follow_symlinks=False):
         return "file"
     return "folder" if entry.is_dir(follow_symlinks=False) else kind(entry.path)
 
 
 def kind(location: str) -> str:
-    """Return the kind of a path or URL, as in `Entry`; "" where there is nothing. OSError when a server does not say.
+    """Return the kind of a path or URL, as in `Entry`; "" if nothing is there. OSError if a server does not say.
 
-    Of a web server a URL is a folder where it sends a page.
+    On a web server, a URL that returns a page is a folder.
     """
     if is_url(location):
         try:
@@ -88,9 +88,9 @@ def kind(location: str) -> str:
 
 
 def size_and_time(url: str) -> tuple[int, int]:
-    """Return the bytes of a file, and when it was changed last: nanoseconds since 1970, 0 if the server does not say.
+    """Return a file's size in bytes and modification time: nanoseconds since 1970, 0 if the server does not say.
 
-    OSError when there is no such file.
+    OSError if there is no such file.
     """
     info = _info(url)
     changed = info.get("Last-Modified") or info.get("LastModified") or info.get("mtime")
@@ -103,9 +103,9 @@ def size_and_time(url: str) -> tuple[int, int]:
 
 
 def expand(url: str) -> list[str]:
-    """Return the files that a URL with braces or `*` names: `shards/{000..127}.tar`, `{a,b}.tar`, `*.tar`.
+    """Expand braces and `*` in a URL to the files they match: `shards/{000..127}.tar`, `{a,b}.tar`, `*.tar`.
 
-    A URL without them stands for itself. UserError when there are none, or too many.
+    Other URLs are returned as they are. UserError if there are no files, or too many.
     """
     urls = _braces(url)
     if "*" not in url:
@@ -142,7 +142,7 @@ def _braces(text: str) -> list[str]:
 
 def _info(url: str) -> dict[str, Any]:
     storage = storage_of(url)
-    if not isinstance(storage, RemoteFiles):  # of a scheme in `STORAGES`, which has no folders
+    if not isinstance(storage, RemoteFiles):  # schemes in `STORAGES` have no folders
         return {"type": "file", "size": storage.size(url)}
     info: dict[str, Any] = remote(url).ask(url, lambda fs: fs.info(fs._strip_protocol(url)))
     return info

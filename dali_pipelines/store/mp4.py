@@ -1,8 +1,7 @@
-"""A clip as a plain MP4, for decoders that open a file in memory without seeking in it.
+"""Convert a clip to a plain MP4, for decoders that open a file in memory without seeking.
 
-In fragments FFmpeg must read all packets to learn how many frames there are. A table of samples says it at once, and a
-decoder that runs to the end of the file decodes nothing beyond the last wanted frame.
-Boxes as in ISO/IEC 14496-12.
+With fragments, FFmpeg must read all packets to count the frames. A sample table states the count, and a decoder that
+runs to the end of the file decodes nothing beyond the last wanted frame. Boxes as in ISO/IEC 14496-12.
 """
 
 import struct
@@ -12,22 +11,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.words import counted
 from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_times, samples
 from dali_pipelines.store.headers import read_h264_sps
 from dali_pipelines.store.nvdec import MIN_SURFACES, parameter_sets
 from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import ClipError
 
-TIMESCALE = 25  # a second; each frame lasts one unit, whatever the video's own rate
-INIT_SEGMENTS = 1024  # that a process remembers, 1 kB each
+TIMESCALE = 25  # per second; each frame lasts one unit, whatever the video's frame rate
+INIT_SEGMENTS = 1024  # cached per process, 1 kB each
 
 
 def plain_mp4(clip: EncodedClip) -> NDArray[np.uint8]:
     """Return the packets up to the last wanted frame as an MP4 file: uint8 (bytes,).
 
-    `clip.frames` count in it as in the clip. Samples are in the order of decoding, and shown in that of the fragments.
-    An H.264 header that asks for too few surfaces is patched (`_patch_parameter_sets`). Other files are returned as
-    they are.
+    `clip.frames` indexes it as it does the clip. Samples are in decoding order, and shown in that of the fragments.
+    An H.264 header that asks for too few surfaces is patched (`_patch_parameter_sets`). Files without an init segment
+    are returned as is.
 
     Raises:
         ClipError: the init segment or a fragment is damaged.
@@ -40,7 +40,7 @@ def plain_mp4(clip: EncodedClip) -> NDArray[np.uint8]:
     except (ValueError, IndexError, StopIteration, struct.error) as error:
         raise ClipError(f"the fragments of the clip are damaged: {error or 'a box is missing'}") from error
     in_order = shown == list(range(len(shown)))
-    # What is decoded later is not needed to decode what comes before it.
+    # No picture depends on one that is decoded later.
     count = clip.decoded if in_order else 1 + max(at for at, place in enumerate(shown) if place < clip.decoded)
     tables = [init.descriptions, _table(b"stts", 1, count, 1), _table(b"stsc", 1, 1, count, 1)]
     tables.append(_box(b"stsz", struct.pack(f">3I{count}I", 0, 0, count, *map(len, pictures[:count]))))
@@ -53,14 +53,14 @@ def plain_mp4(clip: EncodedClip) -> NDArray[np.uint8]:
         tables.append(_table(b"stss", len(keys), *keys))
     head = init.file_type + _movie(init, count, b"".join(tables) + _table(b"stco", 1, 0))
     body = b"".join(pictures[:count])
-    for old, new in init.patched:  # parameter sets stand before the pictures too
+    for old, new in init.patched:  # parameter sets also precede pictures
         body = body.replace(old, new)
     place = struct.pack(">II4s", len(head) + 8, len(body) + 8, b"mdat")  # the end of stco, then the next box
     return np.frombuffer(bytearray().join((head[:-4], place, body)), np.uint8)
 
 
 def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]:
-    """Return the samples in the order of decoding, the frame that each shows, and the numbers of key frames from 1."""
+    """Return the samples in decoding order, the frame that each shows, and the 1-based numbers of key frames."""
     pictures: list[memoryview] = []
     shown: list[int] = []
     keys = []
@@ -70,7 +70,7 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
         shown += range(first, first + count)
         pictures += samples(fragment, count)
         if len(pictures) != len(shown):
-            raise ValueError(f"one of {count} frames has {len(pictures) - first}")
+            raise ValueError(f"a fragment of {counted(count, 'frame')} has {len(pictures) - first}")
         if count > 1:
             times = [time for kind, body, _ in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
             for place, number in enumerate(sorted(range(count), key=times.__getitem__), start=first):
@@ -79,7 +79,7 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
 
 
 class _Init(NamedTuple):
-    """What an init segment says: its `ftyp` and `stsd` boxes, pixels, and the parameter sets that were patched."""
+    """Parts of an init segment: `ftyp` and `stsd` boxes, size in pixels, and parameter sets, each with its patch."""
 
     file_type: bytes
     descriptions: bytes
@@ -108,15 +108,15 @@ def _read_init(init: bytes) -> _Init:
 def _patch_parameter_sets(config: bytes) -> list[tuple[bytes, bytes]]:
     """Return the parameter sets of an avcC body that ask for too few surfaces, each with its replacement.
 
-    x264 writes constraint_set3_flag where every frame is a key frame, by which no picture need be kept: NVDEC then
-    makes one surface, and DALI 2.4 uses more. Without the flag the level says how many. It decodes to the same.
+    If every frame is a key frame, x264 sets constraint_set3_flag: no picture need be kept. NVDEC then allocates one
+    surface, and DALI 2.4 uses more. Without the flag, the level sets the number, and the pixels are the same.
     """
     sets = [(nal, read_h264_sps(nal)) for nal in parameter_sets("h264", config)]
     return [(nal, _without_flag(nal)) for nal, sps in sets if sps.intra_only and sps.surfaces < MIN_SURFACES]
 
 
 def _without_flag(data: bytes) -> bytes:
-    """Clear constraint_set3_flag. The constraints are the third byte, in an SPS as in avcC."""
+    """Clear constraint_set3_flag. The constraints are the third byte of an SPS and of an avcC."""
     return data[:2] + bytes([data[2] & ~0x10]) + data[3:]
 
 
@@ -134,7 +134,7 @@ def _movie(init: _Init, count: int, tables: bytes) -> bytes:
 
 
 def _table(kind: bytes, *words: int) -> bytes:
-    """Return a box of version 0, without flags, of unsigned 32-bit numbers."""
+    """Return a box of unsigned 32-bit numbers, version 0, no flags."""
     return struct.pack(f">I4sI{len(words)}I", 12 + 4 * len(words), kind, 0, *words)
 
 
@@ -144,6 +144,6 @@ def _box(kind: bytes, *parts: bytes | memoryview) -> bytes:
 
 
 _HANDLER = _box(b"hdlr", struct.pack(">8x4s13x", b"vide"))
-_MEDIA_HEAD = _box(b"vmhd", struct.pack(">I8x", 1)) + _box(  # 1: always set; the data are in this very file
+_MEDIA_HEAD = _box(b"vmhd", struct.pack(">I8x", 1)) + _box(  # 1: always set; the data is in this file
     b"dinf", _box(b"dref", struct.pack(">II", 0, 1), _box(b"url ", struct.pack(">I", 1)))
 )

@@ -1,7 +1,7 @@
-"""Arrays in an .npz file used in place: mapped, so that all processes of a machine share their pages.
+"""Use arrays of an .npz file in place: mapped, so all processes of a machine share their pages.
 
-`np.load` maps no members of a zip. Those that `np.savez` and `write_npz` write are stored as they are, so that each is
-a range of the file; `write_npz` aligns it.
+`np.load` cannot map members of a zip. `np.savez` and `write_npz` store them uncompressed, so each is a range of the
+file; `write_npz` aligns it.
 """
 
 import io
@@ -20,7 +20,7 @@ ALIGN = 64
 LOCAL_HEADER = 30
 """Bytes before the name of a member; the last four are the lengths of name and extra field (APPNOTE.TXT 4.3.7)."""
 PADDING_FIELD = b"\x35\xd9"
-"""The kind of extra field that zipalign pads with."""
+"""ID of the extra field that zipalign pads with."""
 MAX_HEADER_BYTES = 12_000
 
 
@@ -37,11 +37,11 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_npz(data: Buffer) -> dict[str, NDArray[Any]]:
-    """Return the arrays in the bytes of an .npz file, as views of them.
+    """Return the arrays of an .npz file as views of its bytes.
 
     Raises:
-        ValueError: a member is compressed, no array of one or two dimensions of numbers, or longer than the file.
-        Exception: whatever `zipfile` and `np.lib.format` raise on bytes that are no .npz file.
+        ValueError: a member is compressed, longer than the file, or not a numeric array of at most two dimensions.
+        Exception: whatever `zipfile` and `np.lib.format` raise on bytes that are not an .npz file.
     """
     with zipfile.ZipFile(data if isinstance(data, mmap.mmap) else io.BytesIO(data)) as archive:  # type: ignore[arg-type]
         members = archive.infolist()

@@ -1,7 +1,7 @@
-"""What NVIDIA's hardware decoder (NVDEC) requires of a video, and how to find that in its NAL units.
+"""Check the NAL units of a video for what NVIDIA's hardware decoder (NVDEC) requires.
 
-H.264 and HEVC in MP4: parameter sets stand in avcC and hvcC boxes, pictures behind their length (ISO/IEC 14496-15,
-5.3.3.1 and 8.3.3.1).
+For H.264 and HEVC in MP4, parameter sets are in avcC and hvcC boxes, and pictures follow their length (ISO/IEC
+14496-15, 5.3.3.1 and 8.3.3.1).
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from dali_pipelines.store.fmp4 import Fragment, decoder_config, samples
 from dali_pipelines.store.headers import H264Sps, HevcSps, read_h264_sps, read_hevc_sps
 
 MULTIPLE = 16
-"""Sides a multiple of this many pixels: DALI keeps a decoding session only where coded size equals display size."""
+"""Sides are multiples of this many pixels: DALI keeps a decoding session only if coded and display size are equal."""
 
 NVDEC_MIN: dict[str, tuple[int, int]] = {
     "h264": (48, 16),
@@ -19,16 +19,16 @@ NVDEC_MIN: dict[str, tuple[int, int]] = {
     "vp8": (128, 128),
     "vp9": (128, 128),
 }
-"""The least (width, height) in pixels of each codec that it decodes through DALI; smaller ones need a CPU."""
+"""Codec -> least (width, height) in pixels that NVDEC decodes through DALI; smaller ones need a CPU."""
 
 MIN_SURFACES = 2
-"""Surfaces that a header must ask for. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
+"""Fewest surfaces a header may ask for. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
 
-_CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces, and no kind of key frame but one
+_CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces and just one kind of key frame
 
 
 def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragment]) -> str:
-    """Return why NVDEC, used by DALI, cannot decode every fragment of a stored video by itself; "" where it can.
+    """Return why NVDEC, used by DALI, cannot decode each fragment of a stored video independently; "" if it can.
 
     Checks the surfaces, and whether each fragment begins with an IDR picture, but not size and pixel format.
     """
@@ -46,15 +46,15 @@ def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragme
 
 
 def _fewest_surfaces(sps: H264Sps | HevcSps) -> int:
-    """Return the fewest surfaces that a parser may allocate: of H.264 it may go by any field."""
+    """Return the fewest surfaces that a parser may allocate: for H.264 it may use any field."""
     if isinstance(sps, HevcSps):
         return sps.surfaces
     return 1 if sps.intra_only else min(sps.surfaces, sps.max_num_ref_frames + 1)
 
 
 def parameter_sets(codec: str, config: bytes) -> Iterator[bytes]:
-    """Yield each SPS in `config`, the body of an avcC or hvcC box, or NAL units behind start codes."""
-    if config[:1] != b"\1":  # of a transport stream, say (H.264 Annex B)
+    """Yield each SPS in `config`, the body of an avcC or hvcC box, or NAL units with start codes."""
+    if config[:1] != b"\1":  # H.264 Annex B, as in a transport stream
         units = (unit.rstrip(b"\0") for unit in config.split(b"\0\0\1"))
         yield from (nal for nal in units if nal and nal_type(codec, nal[0]) == (7 if codec == "h264" else 33))
         return
@@ -62,7 +62,7 @@ def parameter_sets(codec: str, config: bytes) -> Iterator[bytes]:
     for _ in range(1 if codec == "h264" else config[22]):
         if codec == "h264":
             wanted, count, at = True, config[at] & 0x1F, at + 1
-        else:  # one kind of NAL unit after the other; 33 is SPS
+        else:  # one list per type of NAL unit; 33 is SPS
             wanted, count, at = config[at] & 0x3F == 33, int.from_bytes(config[at + 1 : at + 3], "big"), at + 3
         for _ in range(count):
             size = int.from_bytes(config[at : at + 2], "big")
@@ -72,7 +72,7 @@ def parameter_sets(codec: str, config: bytes) -> Iterator[bytes]:
 
 
 def read_sps(codec: str, config: bytes) -> list[H264Sps | HevcSps]:
-    """Return every SPS in `config`, the body of an avcC or hvcC box."""
+    """Parse every SPS in `config`, the body of an avcC or hvcC box."""
     read = read_h264_sps if codec == "h264" else read_hevc_sps
     return [read(nal) for nal in parameter_sets(codec, config)]
 
@@ -85,7 +85,7 @@ def nal_type(codec: str, header: int) -> int:
 def is_idr(codec: str, config: bytes | None, packet: bytes) -> bool:
     """Tell whether a packet starts a new coded sequence: an IDR picture, or a key frame of another codec.
 
-    NAL units stand behind their length, whose own size is in `config`, the body of an avcC or hvcC box.
+    Each NAL unit follows its length, whose size is in `config`, the body of an avcC or hvcC box.
     """
     if codec not in ("h264", "hevc") or not config:
         return True

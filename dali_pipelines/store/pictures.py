@@ -1,4 +1,4 @@
-"""Pictures as the frames of a video: where they lie, what they are, and how they decode."""
+"""Pictures as the frames of a video: find, identify and decode them."""
 
 import io
 import math
@@ -29,16 +29,16 @@ from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
 from dali_pipelines.store.storage import joined, open_ranged, read_file
 
 CODECS = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png"}
-"""FFmpeg's codec of each of Pillow's formats. An MPO is a JPEG with others behind it, which are passed over."""
+"""Pillow's format -> FFmpeg's codec. An MPO is a JPEG followed by others, which are ignored."""
 ORIENTATION = 0x0112
 UPRIGHT = 1
 _END = {"mjpeg": (b"\xff\xd9", b"\xff\xda"), "png": (b"IEND", b"IDAT")}
-"""What a whole file ends with, and what comes last before it: the beginning of the last scan, or chunk of pixels."""
-BATCH = 16  # pictures that are read at once
+"""Codec -> end marker of a complete file, and marker of the scans or pixel chunks that precede it."""
+BATCH = 16  # pictures read at once
 
 
 class _Header(NamedTuple):
-    """What is known of a picture without decoding it. `layers`: how a JPEG samples its components."""
+    """A picture's properties, known without decoding it. `layers`: component sampling of a JPEG."""
 
     codec: str
     size: tuple[int, int]
@@ -49,10 +49,10 @@ class _Header(NamedTuple):
 
 
 class PictureSource:
-    """The pictures of a video, which have no rate and get DEFAULT_FPS; VideoError for everything that is wrong.
+    """A video made of pictures. They have no frame rate and get DEFAULT_FPS. VideoError for any fault.
 
     Attributes:
-        record: one that points at the pictures where they are. They are read, and one of each kind is decoded.
+        record: points to the pictures in place. To make it, all are read and one of each kind is decoded.
     """
 
     fps: Fraction = DEFAULT_FPS
@@ -64,7 +64,7 @@ class PictureSource:
         self.record = _record(self._place)
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Decode all pictures, as the clips of a dataset are; VideoError at the first that is damaged."""
+        """Decode all pictures, as clips of a dataset do; VideoError at the first damaged one."""
         index, count = Index.build(Path(), {"": self.record}), 0
         try:
             for first in range(0, self.record.num_frames, BATCH):
@@ -79,13 +79,13 @@ class PictureSource:
 
 
 def open_source(source: Place | Path | str) -> AbstractContextManager[Source | PictureSource]:
-    """Open a source video of any kind; VideoError for everything that is wrong with it."""
+    """Open a source video of any kind; VideoError for any fault."""
     place = Place.of(source)
     return nullcontext(PictureSource(place)) if place.is_pictures else Source(place)
 
 
 def _record(place: Place) -> Record:
-    """Read all pictures; OSError when one cannot be read, VideoError when they are not of one size and codec."""
+    """Read all pictures; OSError if one cannot be read, VideoError if they differ in size or codec."""
     fragments: list[Fragment] = []
     formats: dict[_Header, str] = {}
     for i, (fragment, data) in enumerate(_units(place)):
@@ -103,10 +103,10 @@ def _record(place: Place) -> Record:
         raise VideoError("has only one picture, a clip needs motion" if fragments else "has no pictures")
     first, series = next(iter(formats)), place.series
     notes = {
-        "have an EXIF rotation, which is ignored; --codec h264 turns them": any(
+        "with an EXIF rotation, which is ignored; --codec h264 turns the pictures": any(
             of.orientation != UPRIGHT for of in formats
         ),
-        "have optical flow beside their pictures, which is passed over": series is not None and series.flow > 0,
+        "with optical flow beside the pictures, which is passed over": series is not None and series.flow > 0,
     }
     return Record(
         num_frames=len(fragments),
@@ -114,7 +114,7 @@ def _record(place: Place) -> Record:
         height=first.size[1],
         fps=float(DEFAULT_FPS),
         codec=first.codec,
-        # Where formats are mixed, one that keeps a decoder from taking all of them for planes of 4:2:0.
+        # Of mixed formats, one that is not planar 4:2:0, so no decoder takes all for such planes.
         pix_fmt=next((of for of in formats.values() if of not in PLANAR), formats[first]),
         init_size=0,
         fragments=tuple(fragments),
@@ -125,7 +125,7 @@ def _record(place: Place) -> Record:
 
 
 def _resolved(place: Place) -> Place:
-    """Look up what a place leaves open: the names in a folder, or the members of a zip of one video."""
+    """Fill in what a place leaves open: the file names in a folder, or the members of an archive."""
     if place.fault:
         raise VideoError(place.fault)
     if place.kind == "folder":
@@ -147,7 +147,7 @@ def _name(place: Place, i: int) -> str:
 
 
 def _units(place: Place) -> Iterator[tuple[Fragment, bytes]]:
-    """Yield where each picture lies, and its bytes, inflated; OSError when one cannot be read."""
+    """Yield each picture's fragment and its inflated bytes; OSError if one cannot be read."""
     if place.kind == "folder":
         for i in range(place.series.count if place.series else 0):
             data = read_file(joined(place.location, _name(place, i))).tobytes()
@@ -164,7 +164,7 @@ def _units(place: Place) -> Iterator[tuple[Fragment, bytes]]:
 
 
 def _spans(place: Place, file: BinaryIO) -> Iterator[tuple[int, int, bool]]:
-    """Yield begin and end of each picture in an archive, and whether it is deflated."""
+    """Yield start and end of each picture in an archive, and whether it is deflated."""
     assert place.parts is not None
     for begin, size, deflated in place.parts.tolist():
         if place.kind == "lmdb":
@@ -178,7 +178,7 @@ def _spans(place: Place, file: BinaryIO) -> Iterator[tuple[int, int, bool]]:
 
 
 def _header(data: bytes, what: str) -> _Header:
-    """Read the header of a picture and look for its end; VideoError, which begins with `what`."""
+    """Read a picture's header and check for its end marker; VideoErrors begin with `what`."""
     if not data:
         raise VideoError(f"{what} is empty")
     try:
@@ -187,9 +187,9 @@ def _header(data: bytes, what: str) -> _Header:
             layers = tuple(map(tuple, getattr(image, "layer", ())))
             progressive, orientation = "progressive" in image.info, image.getexif().get(ORIENTATION, UPRIGHT)
             header = _Header(codec, image.size, image.mode, layers, progressive, orientation)
-    except Exception as error:  # of damage: Pillow promises OSError, and raises others
+    except Exception as error:  # damaged files raise more than the OSError that Pillow documents
         raise VideoError(f"{what} does not decode: it is no JPEG or PNG, or its header is damaged") from error
-    if math.prod(header.size) > packets.MAX_PIXELS:  # which a decoder makes room for before it looks further
+    if math.prod(header.size) > packets.MAX_PIXELS:  # a decoder allocates them before it reads on
         raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {packets.MAX_PIXELS} are the most")
     end, last = _END[codec]
     if data.rfind(end) <= data.rfind(last):
@@ -198,7 +198,7 @@ def _header(data: bytes, what: str) -> _Header:
 
 
 def _pix_fmt(data: bytes, codec: str, what: str) -> str:
-    """Return the pixel format that FFmpeg decodes a picture to; VideoError, which begins with `what`, if to none."""
+    """Return the pixel format that FFmpeg decodes a picture to; VideoError, beginning with `what`, if it fails."""
     clip = EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), fragments=[(len(data), 1)], codec=codec)
     try:
         return next(packets.frames(clip)).format.name

@@ -1,4 +1,4 @@
-"""Where a source video lies: a file, a folder of numbered pictures, or a part of an archive."""
+"""Places of source videos: files, folders of numbered pictures, or parts of archives."""
 
 import os
 import re
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from dali_pipelines.store.storage import is_url, storage_of
 
 Kind = Literal["file", "folder", "zip", "tar", "lmdb"]
-"""What a place is.
+"""Kinds of places.
 
-file: a video file, or the part of an archive that is one.
+file: a video file, alone or in an archive.
 folder: a folder of numbered pictures.
 zip, tar: pictures in such an archive.
 lmdb: a value that is a list of pictures.
 """
 PICTURE = re.compile(r"(?P<prefix>(?!\.).*?)(?P<number>[0-9]*)(?P<suffix>\.(?:jpg|jpeg|png))", re.IGNORECASE)
 FLOW = re.compile(r"(?:flow_?.*|[xy]_)", re.IGNORECASE)
-"""What names of optical flow begin with, before the number: flow_x_00001.jpg, x_00001.jpg (mmaction2's rawframes)."""
+"""Prefixes of optical-flow file names, before the number: flow_x_00001.jpg, x_00001.jpg (mmaction2's rawframes)."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Names of pictures that are numbered without a gap, from any number on.
+    """Names of pictures numbered without gaps, starting at any number.
 
     The numbers have at least `width` digits: 4 in img_0001.jpg, 1 in 1.jpg to 10.jpg.
 
     Attributes:
-        flow: how many pictures of optical flow lie beside them.
+        flow: how many optical-flow pictures are next to them.
     """
 
     prefix: str
@@ -44,12 +44,12 @@ class Series:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "Series | None":
-        """Return the series of the files of a folder, None when no picture among them has a number.
+        """Find the series among a folder's file names; None if no picture has a number.
 
-        Of a series in color and optical flow beside it, the one in color.
+        Next to a color series, optical flow is only counted.
 
         Raises:
-            ValueError: they are not one whole series of two pictures or more.
+            ValueError: they are not one complete series of at least two.
         """
         found = {name: match for name in sorted(names) if (match := PICTURE.fullmatch(name))}
         if not any(match["number"] for match in found.values()):
@@ -75,15 +75,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a source video lies.
+    """The place of a source video.
 
     Attributes:
         location: absolute path or URL of the file or folder.
-        member: the video's name in an archive; empty where the file is all its own.
-        parts: int64 (N, 3), begin, bytes and whether they are deflated of each part of it in the archive, where they
-            are known; a part of a zip begins with its local header. None: all that the location holds.
-        series: how its pictures are numbered, where `parts` are pictures that have names.
-        fault: why it cannot be read, if that is known already.
+        member: the video's name in an archive; empty if the whole file is the video.
+        parts: int64 (N, 3): start, size in bytes and whether deflated, of each part in the archive, if known. Pictures
+            in a zip start at their local header. None: everything at the location.
+        series: the numbering of the pictures, if they have names.
+        fault: why it cannot be read, if already known.
     """
 
     location: str
@@ -95,7 +95,7 @@ class Place:
 
     @classmethod
     def of(cls, source: "Path | str | Place") -> "Place":
-        """Return the place of a file or folder on this machine, or of a file at a URL; a place stands for itself."""
+        """Return the place of a local file or folder, or of a file at a URL; a `Place` is returned as it is."""
         if isinstance(source, Place):
             return source
         if is_url(source):
@@ -107,16 +107,16 @@ class Place:
 
     @property
     def is_pictures(self) -> bool:
-        """Tell whether it is pictures and no video file."""
+        """Whether it holds pictures, not a video file."""
         return self.kind != "file"
 
     def span(self) -> tuple[int, int]:
-        """Return begin and end of a video file in the file at `location`."""
+        """Return the byte range of a video file in the file at `location`."""
         if self.parts is None:
             return 0, storage_of(self.location).size(self.location)
         begin, size, _ = self.parts[0].tolist()
         return begin, begin + size
 
     def holds(self, source: str) -> bool:
-        """Tell whether a `Record.source` is this place, or the first picture of this folder."""
+        """Tell whether a `Record.source` is this file, or the first picture of this folder."""
         return self.location == (os.path.dirname(source) if self.kind == "folder" else source)

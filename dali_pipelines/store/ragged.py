@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Ragged:
-    """Row i is `values[starts[n]:starts[n + 1]]` with n = `rows[i]`, or i itself; text rows are its UTF-8 bytes."""
+    """Row i is `values[starts[n]:starts[n + 1]]` with n = `rows[i]`, or i without `rows`. Text is UTF-8."""
 
     values: NDArray[Any]
     starts: NDArray[np.integer]
@@ -43,11 +43,11 @@ class Ragged:
         return lengths if self.rows is None else lengths[self.rows]
 
     def take(self, rows: NDArray[np.integer]) -> "Ragged":
-        """Return the rows `rows`, in that order; their values are not copied."""
+        """Select `rows`, in that order, without copying their values."""
         return Ragged(self.values, self.starts, rows if self.rows is None else self.rows[rows])
 
     def compacted(self) -> "Ragged":
-        """Copy the values that are in use, each row once."""
+        """Copy only the values in use, each row once."""
         if self.rows is None:
             return self
         used, rows = np.unique(self.rows, return_inverse=True)
@@ -71,7 +71,7 @@ class Ragged:
 
     @classmethod
     def of_distinct(cls, texts: Iterable[str]) -> "Ragged":
-        """Make a ragged array of texts of which many are the same; each is stored once."""
+        """Make a ragged array of texts with many duplicates; each is stored once."""
         ids: dict[str, int] = {}
         rows = np.array([ids.setdefault(text, len(ids)) for text in texts], np.int64)
         distinct = cls.of_texts(ids)
@@ -79,7 +79,7 @@ class Ragged:
 
 
 def narrowed(numbers: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return integers in the smallest type that holds them all."""
+    """Cast integers to the smallest dtype that holds them all."""
     if not len(numbers):
         return numbers.astype(np.uint8)
     return numbers.astype(np.result_type(np.min_scalar_type(numbers.min()), np.min_scalar_type(numbers.max())))

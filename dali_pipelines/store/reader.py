@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import shown
+from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.storage import Span, is_web, merged, storage_of
 
 MAX_INFLATED = 2**28
-"""Bytes of a deflated picture; the largest real ones have a tenth of them."""
+"""Most bytes of an inflated picture; the largest real ones have a tenth."""
 PICTURE_BYTES = 8
-"""Of a picture, for each pixel, at most: 16-bit RGBA that does not compress."""
+"""Most bytes per pixel of a picture: incompressible 16-bit RGBA."""
 MAX_DIGITS = 18
 
 
@@ -28,11 +29,11 @@ class EncodedClip:
 
     Attributes:
         data: uint8 (bytes,), the init segment and the fragments that hold the frames.
-        frames: int32 (T,), the wanted frames counted from the first frame in `data`, in the order of the request.
-        init_size: bytes of the init segment; 0 when `data` is any other video file, or pictures.
-        fragments: bytes and frames of each fragment that follows.
-        codec: of pictures, each of which is a fragment of one frame: "mjpeg" or "png"; else empty.
-        size: width and height of its frames; None where they are not known.
+        frames: int32 (T,), the wanted frames counted from the first frame in `data`, in the requested order.
+        init_size: bytes of the init segment; 0 if `data` is any other video file, or pictures.
+        fragments: size in bytes and number of frames of each fragment.
+        codec: "mjpeg" or "png" for pictures, each a fragment of one frame; else empty.
+        size: width and height of the frames; None if unknown.
     """
 
     data: NDArray[np.uint8]
@@ -44,11 +45,11 @@ class EncodedClip:
 
     @property
     def decoded(self) -> int:
-        """Return how many frames a decoder without seeking decodes to get those that are wanted."""
+        """Return how many frames a decoder without seeking decodes to get the wanted ones."""
         return int(self.frames.max()) + 1
 
     def units(self) -> Iterator[tuple[memoryview, int]]:
-        """Yield the bytes of each fragment, and how many frames it holds."""
+        """Yield the bytes of each fragment and its number of frames."""
         at = self.init_size
         for size, count in self.fragments:
             yield self.data.data[at : at + size], count
@@ -57,13 +58,13 @@ class EncodedClip:
 
 @dataclass(frozen=True)
 class LocatedClip:
-    """Where the bytes of a clip lie.
+    """Where the bytes of a clip are.
 
     Attributes:
         location: of the video, for messages.
-        spans: the init segment and the fragments, one after the other.
+        spans: the init segment and the fragments, in order.
         deflated: bool (N,), of each fragment.
-        clip: the clip without its bytes; its fragments have their sizes in the file.
+        clip: the clip without its bytes; fragment sizes are those in the file.
     """
 
     location: str
@@ -77,7 +78,7 @@ class LocatedClip:
         return sum(span.end - span.start for span in self.spans)
 
     def read(self) -> EncodedClip:
-        """Read them; ClipError when the file is missing or too short."""
+        """Read the clip; ClipError if a file is missing or too short."""
         try:
             clip = replace(self.clip, data=storage_of(self.location).read(self.spans))
         except OSError as error:
@@ -97,7 +98,8 @@ def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedCli
     frames = np.asarray(frames)
     info, units, container = index.info(i), index.units(i), index.container(i)
     if not len(frames) or frames.min() < 0 or frames.max() >= info.num_frames:
-        raise IndexError(f"frames {frames.tolist()} of a video of {info.num_frames} frames: {shown(info.name)}")
+        count = counted(info.num_frames, "frame")
+        raise IndexError(f"frames {frames.tolist()} of a video of {count}: {shown(info.name)}")
     frame_begins = np.concatenate([[0], units.frame_ends[:-1]])
     wanted = np.searchsorted(units.frame_ends, frames, side="right")
     used, slot = np.unique(wanted, return_inverse=True)
@@ -119,12 +121,12 @@ def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedCli
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
-    """Read the fragments of video `i` that hold `frames`; errors of `locate_clip` and `LocatedClip.read`."""
+    """Read the fragments of video `i` that hold `frames`; errors as in `locate_clip` and `LocatedClip.read`."""
     return locate_clip(index, i, frames).read()
 
 
 def picture_file(first: str, number: int) -> str:
-    """Return the location of a picture of a numbered series, `number` after the first; ClipError without a number."""
+    """Return the location of the picture `number` after `first` in a numbered series; ClipError without numbers."""
     folder, slash, name = first.rpartition("/")
     web = is_web(folder)
     match = PICTURE.fullmatch(unquote(name, errors="surrogateescape") if web else name)
@@ -135,7 +137,7 @@ def picture_file(first: str, number: int) -> str:
 
 
 def _inflated(clip: EncodedClip, deflated: NDArray[np.bool_]) -> EncodedClip:
-    """Decompress the pictures that are deflated."""
+    """Decompress the deflated pictures of a clip."""
     most = None if clip.size is None else PICTURE_BYTES * (clip.size[0] * clip.size[1] + (1 << 16))
     parts = [inflate(part, most) if raw else part for (part, _), raw in zip(clip.units(), deflated, strict=True)]
     sizes = [(len(part), count) for part, (_, count) in zip(parts, clip.fragments, strict=True)]
@@ -143,7 +145,7 @@ def _inflated(clip: EncodedClip, deflated: NDArray[np.bool_]) -> EncodedClip:
 
 
 def inflate(data: bytes | memoryview, most: int | None = None) -> bytes:
-    """Decompress a raw DEFLATE stream; ClipError when it is damaged, cut off or larger than any picture."""
+    """Decompress a raw DEFLATE stream; ClipError if it is damaged, cut off or larger than any picture."""
     most = most or MAX_INFLATED
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:

@@ -1,4 +1,4 @@
-"""What is known of one stored video."""
+"""The record of one stored video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from dali_pipelines.store.fmp4 import Fragment
 Container = Literal["mp4", "file", "pictures", "picture_files"]
 """What the fragments of a video are.
 
-mp4: the fragments of an MP4, one after the other, behind its init segment.
-file: a single one, which is a whole video file of any kind.
-pictures: each is a JPEG or PNG, at a range of one file.
-picture_files: each is a file of its own; their names are numbered.
+mp4: consecutive fragments of an MP4, after its init segment.
+file: a single one, a whole video file of any kind.
+pictures: JPEGs or PNGs, each a range of one file.
+picture_files: JPEGs or PNGs, each a file with a numbered name.
 """
 
 
@@ -25,11 +25,11 @@ class Record:
     """One stored video.
 
     Attributes:
-        init_size: bytes of the init segment with which an MP4 begins, else 0.
-        container: how `fragments` lie in the file.
-        source: path or URL of a file left in place, or of a shard from the root on; of picture files, that of the first
-            one; else empty.
-        notes: what to tell the user, to be printed behind "N videos".
+        init_size: bytes of an MP4's init segment, else 0.
+        container: how `fragments` are stored.
+        source: path or URL of a file left in place (the first one, for picture files), or path of a shard below the
+            root; else empty.
+        notes: messages to the user, printed after "N videos".
         software_only: why DALI on a GPU would show other frames than FFmpeg, such as "interlaced frames"; else empty.
     """
 
@@ -48,5 +48,5 @@ class Record:
 
     @property
     def size(self) -> int:
-        """Return the bytes that are read to decode all of it."""
+        """Return how many bytes are read to decode it all."""
         return self.init_size + sum(fragment.size for fragment in self.fragments)

@@ -1,4 +1,4 @@
-"""Files behind a URL of any scheme that fsspec knows: http, s3, gs, az, sftp, hf ...
+"""Files at URLs of any scheme that fsspec knows: http, s3, gs, az, sftp, hf ...
 
 Keys, endpoints and other options come from fsspec's own configuration (docs/remote.md).
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from configs.errors import UserError
 from dali_pipelines.store.remote_errors import Failure, NoRangesError, ShortError, failure_of
 
-if TYPE_CHECKING:  # which has this storage in its table
+if TYPE_CHECKING:  # it imports this module
     from dali_pipelines.store.storage import Span
 
 TIMEOUT_SECONDS = 10.0
@@ -27,15 +27,15 @@ TIMEOUT_SECONDS = 10.0
 PAUSES = (0.2, 1.0, 4.0)
 """Seconds to wait before each retry of a request that failed for a passing cause."""
 SILENT = 3
-"""Reads in a row without an answer, after which none is tried for `TIMEOUT_SECONDS`: the server is down."""
+"""Consecutive unanswered reads after which a server counts as down: none is tried for `TIMEOUT_SECONDS`."""
 GAP = 2**17
-"""Bytes between two spans of one request: to read more of them takes longer than a second request."""
+"""Most bytes between two spans of one request: reading more takes longer than a second request."""
 CONNECTIONS = 64
-"""Of a process, at once."""
+"""Per process, at once."""
 
 SAME = {"https": "http", "s3a": "s3"}
 Request = tuple[str, int, int]
-"""A location and the bytes from start to end."""
+"""A location, and start and end of its bytes."""
 Ask = Callable[[AbstractFileSystem, list[Request]], list[Any]]
 
 
@@ -45,17 +45,17 @@ class RemoteFiles:
     def __init__(self, scheme: str) -> None:
         self.scheme = SAME.get(scheme, scheme)
         self._silent: dict[str, tuple[int, float]] = {}
-        """Server -> how many reads in a row it did not answer, and when the last one failed."""
+        """Server -> its number of consecutive unanswered reads, and when the last one failed."""
 
     def size(self, location: str) -> int:
         """See `Storage.size`."""
         size = self.ask(location, lambda fs: fs.size(fs._strip_protocol(location)))
         if size is None:
-            raise OSError(f"{location}: its server does not say how long it is: use another one, or copy the files")
+            raise OSError(f"{location}: its server does not tell the file's size: use another one, or copy the files")
         return int(size)
 
     def read(self, spans: Sequence["Span"]) -> NDArray[np.uint8]:
-        """See `Storage.read`. Requests run concurrently; spans near each other share one."""
+        """See `Storage.read`. Requests run concurrently; nearby spans share one."""
         blocks = list(blocks_of(spans))
         requests = [(block[0].location, block[0].start, block[-1].end) for block in blocks]
         parts = self._persist(requests, _read) if requests else []
@@ -69,12 +69,12 @@ class RemoteFiles:
         return data
 
     def ask(self, location: str, question: Callable[[AbstractFileSystem], Any]) -> Any:
-        """Return what the file system answers to a question about a location; OSError when it does not."""
+        """Ask a location's file system a question, with retries; OSError if it does not answer."""
         (answer,) = self._persist([(location, 0, 0)], lambda fs, _: [question(fs)])
         return answer
 
     def _persist(self, requests: list[Request], ask: Ask) -> list[Any]:
-        """Return the answer to each request; those that fail for a passing cause are made again.
+        """Return the answer to each request; retry those that fail for a passing cause.
 
         Raises:
             OSError: one failed for good, or too often. It names the URL.
@@ -130,7 +130,7 @@ def _checked(part: bytes | Exception, start: int, end: int) -> bytes | Exception
 
 
 def blocks_of(spans: Sequence["Span"]) -> Iterator[list["Span"]]:
-    """Yield the spans that one request reads: neighbors in one file. Empty ones are left out."""
+    """Yield groups of spans that one request reads: neighbors in one file. Empty spans are dropped."""
     block: list[Span] = []
     for span in spans:
         if span.start == span.end:
@@ -144,7 +144,7 @@ def blocks_of(spans: Sequence["Span"]) -> Iterator[list["Span"]]:
 
 
 def remote(location: str) -> RemoteFiles:
-    """Return the files of a URL's scheme; UserError when fsspec does not know it or a package is missing."""
+    """Return the files of a URL's scheme; UserError if fsspec does not know it or a package is missing."""
     try:
         return _remote(location.partition("://")[0])
     except UserError as error:
@@ -158,9 +158,9 @@ def _remote(scheme: str) -> RemoteFiles:
 
 
 def filesystem(scheme: str) -> AbstractFileSystem:
-    """Return fsspec's file system of a scheme; UserError when there is none or its package is missing.
+    """Return fsspec's file system for a scheme; UserError if there is none or its package is missing.
 
-    Each process makes its own. Its threads share the connections where that is safe.
+    Each process makes its own. Its threads share it where that is safe.
     """
     try:
         of_its_own = 0 if fsspec.get_filesystem_class(scheme).async_impl else threading.get_ident()
@@ -196,7 +196,7 @@ def _settings(scheme: str) -> dict[str, dict[str, Any]]:
 
 
 async def _refuse_whole(_session: Any, _context: Any, request: Any) -> None:
-    """Raise NoRangesError, before the file is transferred, where a server sends more than the range."""
+    """Raise NoRangesError, before the file is transferred, if a server sends more than the range."""
     start, _, end = request.headers.get("Range", "").removeprefix("bytes=").partition("-")
     whole = request.response.status == 200 and start
     if whole and (start != "0" or request.response.content_length != int(end) + 1):

@@ -1,4 +1,4 @@
-"""What an exception of a network library means: an OSError that names the URL, and whether to try again."""
+"""Translate exceptions of network libraries to OSErrors that name the URL, and tell whether to retry."""
 
 import asyncio
 import errno
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 DENIED = (401, 403)
 PASSING = (408, 429)
-"""HTTP statuses that are worth a retry, besides those from 500 on."""
+"""HTTP statuses worth a retry, besides 500 and above."""
 WITHOUT_KEYS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
 """Exceptions of botocore, which is not always installed."""
 KEYS = "give keys as docs/remote.md says"
 
 
 class NoRangesError(Exception):
-    """A server sends a whole file where a part of it was asked for."""
+    """A server sends a whole file instead of the requested range."""
 
 
 class ShortError(Exception):
-    """A file ends before the bytes that were asked for."""
+    """A file ends before the requested bytes."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Failure:
 
     Attributes:
         error: names the URL.
-        passing: whether it may succeed the next time.
-        answered: whether a server said so.
+        passing: whether a retry may succeed.
+        answered: whether a server answered.
     """
 
     error: OSError
@@ -37,7 +37,7 @@ class Failure:
 
 
 def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
-    """Return what an exception means for a request of the bytes of a file up to `end`."""
+    """Translate the exception of a request for a file's bytes up to `end`."""
     causes = list(_causes(error))
     names = {type(cause).__name__ for cause in causes}
     status = next((status for cause in causes if (status := _status(cause))), 0)
@@ -47,7 +47,7 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
     if status == 416 or "ShortError" in names:
         return Failure(OSError(errno.EIO, f"it ends before byte {end}: prepare it again", location))
     if "NoRangesError" in names:
-        text = "its server sends whole files and no ranges of them: use another one, such as nginx, or copy the files"
+        text = "its server sends whole files, not ranges: use another one, such as nginx, or copy the files"
         return Failure(OSError(errno.EOPNOTSUPP, text, location))
     if status == 404 or (not status and isinstance(causes[-1], FileNotFoundError)):
         return Failure(FileNotFoundError(errno.ENOENT, "there is no such file or bucket", location))
@@ -57,7 +57,7 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
     if isinstance(causes[-1], PermissionError | IsADirectoryError | NotImplementedError | TypeError | ValueError):
         return Failure(OSError(errno.EIO, _text(causes[-1]), location))
     if "TooManyRedirects" in names:
-        return Failure(OSError(errno.ELOOP, "its server sends us on and on: check the address", location))
+        return Failure(OSError(errno.ELOOP, "its server redirects without end: check the address", location))
     if any(isinstance(cause, asyncio.TimeoutError) for cause in causes):
         text = "its server does not answer: check the address and the network"
         return Failure(TimeoutError(errno.ETIMEDOUT, text, location), passing=True, answered=False)
@@ -66,14 +66,14 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it was made from; the last one says most."""
+    """Yield an exception and its chain of causes; the last one says most."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def _status(error: BaseException) -> int:
-    """Return the HTTP status that an exception of aiohttp or botocore stands for, else 0."""
+    """Return the HTTP status of an aiohttp or botocore exception, else 0."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -82,6 +82,6 @@ def _status(error: BaseException) -> int:
 
 
 def _text(error: BaseException) -> str:
-    """Return what an exception says, in one line."""
+    """Return an exception's message in one line."""
     said = getattr(error, "message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
     return " ".join(str(said).split())

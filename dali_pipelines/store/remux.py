@@ -1,4 +1,4 @@
-"""Store videos without encoding them again: copy their packets into fragments, or leave the files in place."""
+"""Store videos without re-encoding: copy their packets into fragments, or leave the files in place."""
 
 import io
 import itertools
@@ -29,16 +29,16 @@ UNENCODED = ("copy", "original")
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
 WAY_OUT = "prepare it with --codec h264"
 OTHER_MATRICES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
-"""The matrices of ITU-T H.273 table 4 other than BT.601 (5, 6), which a file without a tag (2) counts as too."""
+"""Matrices of ITU-T H.273 table 4 other than BT.601 (5, 6). Untagged files (2) count as BT.601."""
 INT32_MAX = 2**31 - 1
 
 
 def copy_video(path: Path, source: Place | Path) -> Record:
     """Copy the video packets of `source` into the fragmented MP4 `path`.
 
-    Every fragment of the record decodes by itself to the very pixels of the source: one that does not (open GOP, a
-    key frame that is not IDR) is joined to the one before it. Frames that an edit list hides are kept. VideoError
-    for codecs other than H.264, HEVC, VP9 and AV1, and for what looks different without its tags.
+    Every fragment of the record decodes independently to exactly the source's pixels; any other (open GOP, non-IDR
+    key frame) is joined to the one before it. Frames hidden by an edit list are kept. VideoError for codecs other
+    than H.264, HEVC, VP9 and AV1, and for videos that look different without their tags.
     """
     if Place.of(source).is_pictures:
         raise VideoError(f"pictures cannot be copied, --codec original leaves them as they are; or {WAY_OUT}")
@@ -56,9 +56,9 @@ def copy_video(path: Path, source: Place | Path) -> Record:
 
 
 def leave_in_place(source: Place | Path) -> Record:
-    """Return a record that points at `source` itself.
+    """Return a record that points to `source` itself.
 
-    A video file is one fragment: a clip decodes from its start. Of pictures each is one.
+    A video file is one fragment, so clips decode from its start. Each picture is one.
     """
     place = Place.of(source)
     if place.is_pictures:
@@ -70,14 +70,14 @@ def leave_in_place(source: Place | Path) -> Record:
 
 
 class _Pictures(NamedTuple):
-    """What decoding a video reveals.
+    """Facts found by decoding a video.
 
     Attributes:
         first: the first frame.
-        checksums: of each frame, in RGB.
-        in_order: whether the time stamps rise.
+        checksums: CRC-32 of each RGB frame.
+        in_order: whether timestamps increase.
         interlaced: whether any frame is interlaced.
-        last_time: the latest time stamp, in the stream's own unit.
+        last_time: the latest timestamp, in the stream's time base.
     """
 
     first: VideoFrame
@@ -88,7 +88,7 @@ class _Pictures(NamedTuple):
 
 
 def _decode_all(video: Source) -> _Pictures:
-    """Decode to the end; VideoError for a video that looks wrong to a decoder that ignores its tags."""
+    """Decode to the end; VideoError if decoders that ignore the tags would show the video wrong."""
     to_rgb = RgbConverter()
     first, checksums, times, interlaced = None, [], [], False
     for frame in video.frames():
@@ -99,7 +99,7 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"has a tag by which players {how} it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
-        if _form(frame) != _form(first):  # which clips of planes, and decoders of GPUs, take from the first
+        if _form(frame) != _form(first):  # GPU decoders and clips of planes take it from the first frame
             raise VideoError(f"its pictures change pixel format or range midway; {WAY_OUT}")
         if frame.width * frame.height > MAX_PIXELS:
             size = f"{frame.width}x{frame.height}"
@@ -113,7 +113,7 @@ def _decode_all(video: Source) -> _Pictures:
 
 
 def _form(frame: VideoFrame) -> tuple[str, bool]:
-    """Return the name of the pixel format, without FFmpeg's older way to tell the range, and whether that is full."""
+    """Return the pixel format, with FFmpeg's older "yuvj" names replaced, and whether the range is full."""
     return frame.format.name.replace("yuvj", "yuv"), is_full_range(frame)
 
 
@@ -122,13 +122,13 @@ def _record(
 ) -> Record:
     first = pictures.first
     notes: dict[str, object] = {
-        f"have sides that are no multiples of {MULTIPLE}: a GPU's decoder is not used for them": first.width % MULTIPLE
+        f"with sides that are no multiples of {MULTIPLE}: no GPU decoder is used": first.width % MULTIPLE
         or first.height % MULTIPLE,
-        "have pixels that are not square, but are shown as if they were": video.pixel_aspect != 1,
+        "with pixels that are not square, but shown as if square": video.pixel_aspect != 1,
     }
     if matrix := OTHER_MATRICES.get(int(first.colorspace)):
-        notes[f"are tagged {matrix} but decode as BT.601: colors shift a little"] = True
-    # On a GPU DALI returns a frame for each picture that is decoded, in the order of 32-bit time stamps.
+        notes[f"tagged {matrix} but decoded as BT.601: colors shift a little"] = True
+    # On a GPU, DALI returns a frame for each decoded picture, in the order of 32-bit timestamps.
     pitfalls = {
         "interlaced frames": pictures.interlaced,
         f"hidden frames ({video.codec.upper()})": video.codec in ("vp8", "vp9"),
@@ -154,12 +154,12 @@ def _record(
 
 
 def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
-    """Tell whether a hardware decoder allocates only one surface. `mp4` patches clips of fragments where possible."""
+    """Tell whether a hardware decoder allocates only one surface; `mp4` patches clips of fragments if it can."""
     if video.codec not in ("h264", "hevc"):
         return False
     try:
         sets = read_sps(video.codec, video.stream.codec_context.extradata or b"")
-    except (ValueError, IndexError):  # a header that we cannot read
+    except (ValueError, IndexError):  # an unreadable header
         return True
     if read_as_clips:
         sets = [sps for sps in sets if not (isinstance(sps, H264Sps) and sps.intra_only)]
@@ -182,9 +182,9 @@ def _copy_packets(path: Path, source: Place | Path) -> None:
 
 
 def _decode_times(shown: list[int]) -> list[int]:
-    """Return rising decode times for packets, none later than the time at which its picture is shown.
+    """Return increasing decode times for packets, none later than the packet's presentation time.
 
-    Matroska and WebM have no decode times, and what demuxers make up for the first packets is not always there.
+    Matroska and WebM have no decode times, and demuxers do not always make them up for the first packets.
     """
     rising = sorted(shown)
     delay = max(early - time for early, time in zip(rising, shown, strict=True))
@@ -194,15 +194,15 @@ def _decode_times(shown: list[int]) -> list[int]:
 def _closed_fragments(
     data: bytes, init_size: int, fragments: tuple[Fragment, ...], checksums: list[int]
 ) -> tuple[Fragment, ...]:
-    """Join fragments where needed, so that each decodes by itself to its part of `checksums`."""
+    """Join fragments where needed for each to decode independently to its part of `checksums`."""
     closed: list[Fragment] = []
     end = len(checksums)
-    tail = 0  # bytes of the fragments after this one that did not decode without it
+    tail = 0  # bytes of later fragments that do not decode without this one
     frames = 0
     for fragment in reversed(fragments):
         size, frames = fragment.size + tail, frames + fragment.frames
         chunk = data[:init_size] + data[fragment.offset : fragment.offset + size]
-        must_be_idr = fragment is not fragments[0]  # nothing is ever decoded before the first
+        must_be_idr = fragment is not fragments[0]  # the first is never decoded after another
         if _decode_alone(chunk, must_be_idr) == checksums[max(end - frames, 0) : end]:
             closed.append(Fragment(fragment.offset, size, frames))
             end, tail, frames = end - frames, 0, 0
@@ -218,13 +218,13 @@ def _checksum(planes: PlaneArrays) -> int:
 
 
 def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
-    """Return the checksums of the frames of a small file; none when it cannot follow every other fragment."""
+    """Return the frame checksums of a small file; none if it lacks a required IDR picture or does not decode."""
     to_rgb = RgbConverter()
     try:
         with av.open(io.BytesIO(chunk), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             set_up(stream.codec_context)
-            stream.codec_context.options = strict_options(stream.codec_context.name)  # as a clip is decoded
+            stream.codec_context.options = strict_options(stream.codec_context.name)  # as for clips
             packets = container.demux(stream)
             first = next(packets)
             if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):

@@ -1,4 +1,4 @@
-"""Decode a source video to its end: what it is, how many frames it really has, or why it is unusable."""
+"""Decode a source video to its end to find what it is, its true frame count, or why it is unusable."""
 
 import math
 import os
@@ -16,6 +16,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from configs.words import counted
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.convert import Converter
 from dali_pipelines.store.place import Place
@@ -25,7 +26,7 @@ from dali_pipelines.store.truncation import missing_share
 MAX_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
 MAX_ASPECT = 4  # width over height of a pixel, or height over width
-MAX_RATE_FACTOR = 2  # times the highest rate that is told otherwise: what the average rate may be
+MAX_RATE_FACTOR = 2  # limit of the average rate, as a multiple of the highest other stated rate
 DEFAULT_FPS = Fraction(25)
 
 
@@ -34,11 +35,11 @@ class VideoError(Exception):
 
 
 class Source:
-    """An open source video, for a `with` block; VideoError for everything that is wrong with it.
+    """An open source video, for a `with` block; VideoError for any fault.
 
     Args:
         source: a file, at any place.
-        edit_list: False shows the frames that an MP4 holds but hides from players (a trimmed start).
+        edit_list: False also decodes frames that an MP4 hides from players (a trimmed start).
     """
 
     def __init__(self, source: Place | Path | str, *, edit_list: bool = True) -> None:
@@ -71,7 +72,7 @@ class Source:
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
         self.crop = _crop(self.container, stream)
         shown = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
-        self.notes = ("have several video streams: the one that FFmpeg takes for the best is shown",) * (len(shown) > 1)
+        self.notes = ("with several video streams: the one that FFmpeg calls the best is shown",) * (len(shown) > 1)
         set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":
@@ -81,7 +82,7 @@ class Source:
         self.container.close()
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Decode all frames in the order of presentation; VideoError at the first that fails, or for too few."""
+        """Decode all frames in presentation order; VideoError at the first failure, or for too few frames."""
         count = damaged = 0
         begin, end = math.inf, 0.0
         crop = Converter(("crop", self.crop)) if self.crop else None
@@ -99,53 +100,54 @@ class Source:
             if self._is_encrypted():
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
-            # Some decoders call damage "Operation not permitted", or "Cannot allocate memory" for what it claims: that
-            # tells nothing of the permission to read, or of the memory that there is.
+            # Some decoders report damage as "Operation not permitted", or as "Cannot allocate memory" for a size that
+            # it claims. Neither says anything about read permission or free memory.
             cause = None if isinstance(error, PermissionError | MemoryError) else error
-            raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from cause
-        except OSError as error:  # of an archive or a URL
-            raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
+            raise VideoError(f"decode error after {counted(count, 'frame')}: {error.strerror}{doubt}") from cause
+        except OSError as error:  # from an archive or a URL
+            why = error.strerror or error
+            raise VideoError(f"cannot be read after {counted(count, 'frame')}: {why}") from error
         if count == 0:
             raise VideoError("nothing decodes")
         if damaged > count * MAX_MISSING:
-            raise VideoError(f"{damaged} of {count} frames are damaged")
+            raise VideoError(f"{damaged} of {counted(count, 'frame')} damaged")
         if self._is_truncated(short := self._shortfall(count, begin, end)):
             raise VideoError(f"truncated: {short or 'its end is missing'}")
         if count == 1:
             raise VideoError("has only one frame, a clip needs motion")
 
     def _shortfall(self, count: int, begin: float, end: float) -> str | None:
-        """Say how much is missing of what the header announces: "" for at most a tenth, None if it announces nothing.
+        """Describe what the header announces but is missing: "" for at most a tenth, None if it announces nothing.
 
-        AVI and MP4 announce frames. In others a duration counts, the stream's own (Matroska's tag) before the file's,
-        which may be that of the sound.
+        AVI and MP4 announce frames. Others announce a duration; the stream's own (Matroska's tag) is preferred to the
+        file's, which may be that of the audio.
 
         Args:
             count: frames that decode.
-            begin, end: seconds of the first one's start and the last one's end.
+            begin, end: start of the first and end of the last, in seconds.
         """
         if announced := self.stream.frames:
             is_short = count < announced * (1 - MAX_MISSING)
-            return f"the header says {announced} frames, {count} decode" if is_short else ""
+            return f"the header says {counted(announced, 'frame')}, {count} decoded" if is_short else ""
         matroska = "matroska" in self.container.format.name
         seconds = _seconds(self.stream.metadata.get("DURATION", "")) if matroska else 0.0
         if not seconds and self.container.duration and len(self.container.streams) == 1:
             seconds = self.container.duration / av.time_base
         if not seconds:
             return None
-        lasts = end if matroska else end - begin  # Matroska tells when it ends, others how long it lasts
+        lasts = end if matroska else end - begin  # Matroska states the end time, others the length
         is_short = lasts < seconds * (1 - MAX_MISSING)
-        return f"the header says {seconds:.1f} s, {lasts:.1f} s decode" if is_short else ""
+        return f"the header says {seconds:.1f} s, {lasts:.1f} s decoded" if is_short else ""
 
     def _is_truncated(self, shortfall: str | None) -> bool:
         """Tell whether the end of the file is missing.
 
-        It is, when more than a tenth of what the header announces does not decode, and more than a tenth of the bytes
-        are not there that the file's outermost structure speaks of (`truncation.missing_share`). An announcement alone
-        proves nothing: AVI counts frames that were dropped, and 2**30 of them when written into a pipe; Matroska, FLV
-        and others count how long the last picture stays; an edit list hides frames. Bytes alone prove nothing either,
-        where all that was announced does decode. Where the format tells nothing of bytes (MPEG-TS, raw streams), the
-        announcement decides; where nothing is announced, the bytes do.
+        It is if more than a tenth of what the header announces does not decode, and more than a tenth of the bytes in
+        the file's outermost structure are missing (`truncation.missing_share`). An announcement alone proves nothing:
+        AVI counts dropped frames, and 2**30 frames when written to a pipe; Matroska, FLV and others count how long the
+        last frame is shown; edit lists hide frames. Missing bytes alone prove nothing either, if all that was announced
+        decodes. If the format states no bytes (MPEG-TS, raw streams), the announcement decides; if nothing is
+        announced, the bytes do.
         """
         if shortfall == "":
             return False
@@ -162,7 +164,7 @@ class Source:
 
 
 def _require_content(path: str) -> None:
-    """Raise VideoError for what would never end, or never answer: a pipe, a device, a file of the kernel's."""
+    """Raise VideoError for empty files, and for those that may never end or answer: pipes, devices, kernel files."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise VideoError("is no regular file")
@@ -171,9 +173,9 @@ def _require_content(path: str) -> None:
 
 
 def _crop(container: InputContainer, stream: VideoStream) -> str:
-    """Return the options of FFmpeg's filter for what players leave out: MP4's `clap`, Matroska's PixelCrop; or "".
+    """Return crop-filter options for what players cut off (MP4's `clap`, Matroska's PixelCrop), "" for nothing.
 
-    PyAV has side data of streams in their description alone, and that only where FFmpeg may log it.
+    PyAV shows a stream's side data only in its description, and only if FFmpeg may log it.
     """
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
@@ -190,9 +192,9 @@ def _crop(container: InputContainer, stream: VideoStream) -> str:
 
 
 def _rate(stream: VideoStream) -> Fraction:
-    """Return frames a second: the average, where it is plausible.
+    """Return frames per second: the average, if plausible.
 
-    FFmpeg may count every tick as a frame: it reckons 60,000 for raw DV of 25, and 600 for an AVI of as many ticks.
+    FFmpeg may count every tick as a frame: it gets 60,000 for raw DV at 25, and 600 for an AVI with as many ticks.
     """
     told = [Fraction(rate) for rate in (stream.guessed_rate, stream.codec_context.framerate) if rate]
     average = Fraction(stream.average_rate or 0)
@@ -202,11 +204,11 @@ def _rate(stream: VideoStream) -> Fraction:
 
 
 def _seconds(text: str) -> float:
-    """Return the seconds of a duration such as 00:01:02.5; 0 for any other text."""
+    """Parse a duration such as 00:01:02.5 to seconds; 0 for any other text."""
     match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text.strip("\0 "))
     return float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3]) if match else 0.0
 
 
 def _pixel_aspect(stated: Fraction | None) -> Fraction:
-    """Return width over height of a pixel; 1 where a file does not state it, or something absurd."""
+    """Return width over height of a pixel; 1 if it is not stated, or implausible."""
     return stated if stated and Fraction(1, MAX_ASPECT) <= stated <= MAX_ASPECT else Fraction(1)

@@ -1,7 +1,7 @@
-"""Where bytes lie: in local files, or behind URLs in whatever offers sizes and ranges of files.
+"""Read byte ranges of files, local or at URLs of any service that offers sizes and ranges.
 
-A *location* is a path or a URL. A scheme that `STORAGES` does not name is fsspec's. To add a storage, write its class
-in a file of its own and name its schemes there.
+A *location* is a path or a URL. Schemes missing from `STORAGES` are left to fsspec. To add a storage, write its class
+in a file of its own and add its schemes to `STORAGES`.
 """
 
 import errno
@@ -29,14 +29,14 @@ class Span(NamedTuple):
 
 
 class Storage(Protocol):
-    """Files at locations. Each process makes its own storage."""
+    """Access to files at locations. Each process makes its own."""
 
     def size(self, location: str) -> int:
-        """Return the bytes of a file; FileNotFoundError when there is none."""
+        """Return a file's size in bytes; FileNotFoundError if it is missing."""
         ...
 
     def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
-        """Return the bytes of all spans, one after the other: uint8 (bytes,), writable.
+        """Return the bytes of all spans, concatenated: uint8 (bytes,), writable.
 
         Raises:
             OSError: a file cannot be read or ends before a span does.
@@ -45,7 +45,7 @@ class Storage(Protocol):
 
 
 class LocalFiles:
-    """Files of this machine."""
+    """Files on this machine."""
 
     def size(self, location: str) -> int:
         """See `Storage.size`."""
@@ -54,7 +54,7 @@ class LocalFiles:
     def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
         """See `Storage.read`."""
         for location, of_file in groupby(spans, key=lambda span: span.location):
-            _check_within(location, max(span.end for span in of_file))  # before memory is taken on an index's word
+            _check_within(location, max(span.end for span in of_file))  # before allocating what an index claims
         data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
         view, at = data.data, 0
         for location, of_file in groupby(spans, key=lambda span: span.location):
@@ -85,30 +85,30 @@ def _too_short(size: int, end: int) -> OSError:
 
 LOCAL = LocalFiles()
 STORAGES: Mapping[str, Storage] = {}
-"""Scheme of a URL -> its storage, where fsspec has none or a worse one."""
+"""URL scheme -> storage, where fsspec has none or a worse one."""
 LOCAL_BUFFER = 2**16
 REMOTE_BUFFER = 2**20
 MAX_READ_BYTES = 2**30
-"""Bytes of one read. The directory of a zip of ten million pictures has as many; only damage asks for more."""
+"""Most bytes of one read: enough for a zip directory of ten million pictures. Only damaged files ask for more."""
 
 
 def is_url(location: Path | str) -> bool:
-    """Tell whether a location is a URL and no path."""
+    """Tell whether a location is a URL, not a path."""
     return "://" in str(location)
 
 
 def is_web(location: Path | str) -> bool:
-    """Tell whether a location is on a web server: its URLs quote the names of files."""
+    """Tell whether a location is on a web server, where URLs quote file names."""
     return str(location).startswith(("http://", "https://"))
 
 
 def location(text: Path | str) -> Path | str:
-    """Return typed text as a location: a path, or a URL as it is, since a path would lose a slash."""
+    """Convert user input to a location: a path, or the URL unchanged, since a path would lose a slash."""
     return text if is_url(text) else Path(text)
 
 
 def exists(location: Path | str) -> bool:
-    """Tell whether there is such a file; OSError when the storage does not answer."""
+    """Tell whether a file exists; OSError if the storage does not answer."""
     try:
         storage_of(location).size(str(location))
     except (FileNotFoundError, NotADirectoryError):
@@ -117,7 +117,7 @@ def exists(location: Path | str) -> bool:
 
 
 def joined(root: Path | str, path: str) -> str:
-    """Return the location of a path below a root; an absolute path or a URL stands for itself."""
+    """Join a root and a path below it; absolute paths and URLs are returned as they are."""
     if is_url(path) or os.path.isabs(path):
         return path
     if is_web(root):
@@ -126,7 +126,7 @@ def joined(root: Path | str, path: str) -> str:
 
 
 def storage_of(location: Path | str) -> Storage:
-    """Return the storage of a location; UserError for a scheme that has none."""
+    """Return the storage of a location; UserError for an unknown scheme."""
     if not is_url(location):
         return LOCAL
     scheme = str(location).partition("://")[0]
@@ -134,7 +134,7 @@ def storage_of(location: Path | str) -> Storage:
 
 
 def read_file(location: Path | str) -> NDArray[np.uint8]:
-    """Return all bytes of a file; OSError when it cannot be read."""
+    """Read a whole file, uint8 (bytes,); OSError if that fails."""
     storage = storage_of(location)
     return storage.read([Span(str(location), 0, storage.size(str(location)))])
 
@@ -150,7 +150,7 @@ class _Ranged(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no type
     def seek(self, loc: int, whence: int = os.SEEK_SET) -> int:
         try:
             return int(super().seek(loc, whence))
-        except ValueError as error:  # zipfile expects what files of the system raise
+        except ValueError as error:  # zipfile expects what ordinary files raise
             raise OSError(errno.EINVAL, str(error)) from error
 
     def _fetch_range(self, start: int, end: int) -> bytes:
@@ -161,19 +161,19 @@ class _Ranged(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no type
 
 
 def open_ranged(location: str, span: tuple[int, int] | None = None) -> BinaryIO:
-    """Open a file for reading by ranges: nothing is held open between reads.
+    """Open a file for reading by ranges; nothing stays open between reads.
 
     Args:
-        span: begin and end of the part of it that is the file; None: all of it.
+        span: start and end of the part to open as a file; None for all of it.
 
     Raises:
-        OSError: there is no such file; also of reads. ValueError: of a read that only damage asks for.
+        OSError: the file is missing; reads raise it too. ValueError: by reads beyond MAX_READ_BYTES.
     """
     return cast(BinaryIO, _Ranged(location, *(span or (0, storage_of(location).size(location)))))
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Join the spans that touch."""
+    """Merge consecutive spans that touch."""
     joined_spans: list[Span] = []
     for span in spans:
         if joined_spans and (span.location, span.start) == (joined_spans[-1].location, joined_spans[-1].end):

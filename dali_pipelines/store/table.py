@@ -1,4 +1,4 @@
-"""The columns of an index file: written, mapped, and checked, as a stranger may have written them."""
+"""Write, map and check the columns of an index file, which a stranger may have written."""
 
 import mmap
 import os
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines.store.npz import Buffer, read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import Container
@@ -18,13 +19,13 @@ from dali_pipelines.store.table_v1 import upgraded
 VERSION = 2
 MAX_CLASSES = 1 << 20
 MAX_PIXELS = (1 << 16) - 1
-"""Of a side."""
+"""Per side."""
 
 Column = NDArray[Any]
 
 
 class Fingerprint(NamedTuple):
-    """What distinguishes a file from the one that replaces it."""
+    """Distinguishes a file from one that replaces it."""
 
     inode: int
     size: int
@@ -33,18 +34,18 @@ class Fingerprint(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """One row a video, N of them. Integers are as narrow as the numbers allow.
+    """N videos, one per row. Integers have the narrowest dtype that holds them.
 
     Attributes:
         labels: (N,), class ids, -1 for none.
         num_frames, init_sizes: (N,).
         sizes_WH: (N, 2).
-        rates, rate_ids: float64 (R,), the frames a second that there are, and (N,), places among them.
-        formats, format_ids: texts such as "h264 yuv420p mp4", codec, pixel format, container; (N,), places among them.
+        rates, rate_ids: float64 (R,), the distinct rates in frames per second; (N,), indices into them.
+        formats, format_ids: texts of codec, pixel format and container, "h264 yuv420p mp4"; (N,), indices into them.
         names, sources, software_only: texts, as in `Record`. No `software_only` in an index of the first version.
         fragments: uint8, the table of each video's fragments (`units`).
-        made_at: one text, the folder that an index was written into; None where all its videos lie below it.
-        origin: the file in which the columns are mapped. A pickle is then its path.
+        made_at: one text, the folder that the index was written to; None if all its videos are below it.
+        origin: the file from which the columns are mapped; a pickle then only names it.
     """
 
     labels: Column
@@ -70,7 +71,7 @@ class Table:
 
     @classmethod
     def of(cls, **columns: Any) -> "Table":
-        """Make a table of arrays of any integers, tuples of texts, and `fps` of each row."""
+        """Make a table from arrays of any integers, tuples of texts, and `fps` of each row."""
         columns["rates"], columns["rate_ids"] = np.unique(columns.pop("fps"), return_inverse=True)
         for name, column in columns.items():
             if isinstance(column, tuple):
@@ -81,7 +82,7 @@ class Table:
 
     @classmethod
     def map(cls, path: Path | str, *, check: bool = True) -> "Table":
-        """Map the columns of a file; OSError, or an Exception of any kind where it holds no index."""
+        """Map the columns of a file; OSError, or an Exception of any kind if it holds no index."""
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -90,13 +91,13 @@ class Table:
 
     @classmethod
     def read(cls, data: Buffer, origin: tuple[str, Fingerprint] | None = None, *, check: bool = True) -> "Table":
-        """Return the columns in the bytes of a file, as views of them; Exceptions as above."""
+        """Return the columns of a file as views of its bytes; Exceptions as in `map`."""
         arrays = read_npz(data)
         version = arrays.pop("version").item()
         if version not in (1, VERSION):
             raise ValueError(f"it has format {version}, not {VERSION}")
         if version == 1:
-            return cls.of(**upgraded(arrays)).checked()  # made anew, not mapped
+            return cls.of(**upgraded(arrays)).checked()  # rebuilt, not mapped
         columns: dict[str, Any] = {
             name: Ragged(array, arrays[f"{name}.starts"], arrays.get(f"{name}.rows"))
             if f"{name}.starts" in arrays
@@ -122,7 +123,7 @@ class Table:
         write_npz(file, arrays)
 
     def checked(self) -> "Table":
-        """Return this; ValueError where its columns do not fit each other, UserError for a name that leads outside."""
+        """Validate and return the table; ValueError if it is inconsistent, UserError for a name that leads outside."""
         rows = len(self.labels)
         for name in ("class_names", "formats", "names", "sources", "fragments", "software_only", "made_at"):
             ragged = getattr(self, name)
@@ -130,7 +131,7 @@ class Table:
                 continue
             wanted = 1 if name == "made_at" else rows
             if len(_checked_rows(name, ragged)) != wanted and name not in ("class_names", "formats"):
-                raise ValueError(f"{name} has {len(ragged)} rows and not {wanted}")
+                raise ValueError(f"{name} has {counted(len(ragged), 'row')} and not {wanted}")
         for name, least, most in (
             ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MAX_CLASSES),
             ("num_frames", 1, 2**31 - 1),
@@ -154,7 +155,7 @@ class Table:
 
 
 def map_again(path: str, fingerprint: Fingerprint) -> Table:
-    """Map a file that another process has mapped; UserError when it is another file by now."""
+    """Map a file that another process has mapped; UserError if it was replaced since."""
     gone = f"{path} was replaced while it was in use: start the command again, it takes the new index"
     try:
         table = Table.map(path, check=False)
@@ -166,7 +167,7 @@ def map_again(path: str, fingerprint: Fingerprint) -> Table:
 
 
 def _checked_rows(name: str, ragged: Any) -> Ragged:
-    """Return rows of bytes that lie within their values; ValueError else."""
+    """Return `ragged`; ValueError unless its rows are bytes within its values."""
     if not isinstance(ragged, Ragged) or ragged.values.dtype != np.uint8 or ragged.values.ndim != 1:
         raise ValueError(f"{name} is not text")
     starts, rows = ragged.starts, ragged.rows
@@ -175,7 +176,7 @@ def _checked_rows(name: str, ragged: Any) -> Ragged:
     if starts[0] != 0 or starts[-1] != len(ragged.values) or (starts[1:] < starts[:-1]).any():
         raise ValueError(f"the rows of {name} are out of order")
     if rows is not None and not (_within(rows, 0, len(starts) - 2) and rows.ndim == 1):
-        raise ValueError(f"{name} has {len(starts) - 1} texts and rows of others")
+        raise ValueError(f"{name} has {counted(len(starts) - 1, 'text')} and rows of others")
     return ragged
 
 
@@ -186,7 +187,7 @@ def _within(column: Column, least: int, most: int) -> bool:
 
 
 def _check_names(names: Ragged) -> None:
-    """Refuse names with which a stranger's index would lead out of the folder of the dataset."""
+    """Reject names with which a stranger's index would lead out of the dataset's folder."""
     data, starts = names.values.tobytes(), names.starts.astype(np.int64)
     suspects = np.flatnonzero((starts[1:] > starts[:-1]) & (names.values[np.minimum(starts[:-1], len(data) - 1)] == 47))
     if b"\0" in data or b".." in data:

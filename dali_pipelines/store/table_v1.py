@@ -1,4 +1,4 @@
-"""Indexes of the first version, which kept eight bytes and more for each number of each fragment."""
+"""Upgrade indexes of version 1, which took eight bytes or more for each number of each fragment."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from dali_pipelines.store.units import pack_units
 
 
 def upgraded(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """Return the columns of a `Table`; ValueError, KeyError or IndexError where the arrays do not fit each other.
+    """Return the columns of a `Table`; ValueError, KeyError or IndexError if the arrays are inconsistent.
 
     It takes some 0.1 ms a video; `prepare` writes a new index from its journal without decoding.
     """

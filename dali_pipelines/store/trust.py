@@ -1,4 +1,4 @@
-"""Where an index from elsewhere may point: into its own folder, and to places that the user trusts."""
+"""Restrict where an index from elsewhere may point: its own folder, and places that the user trusts."""
 
 import os
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from dali_pipelines.store.table import Table
 
 
 def outside(table: Table) -> Iterator[str]:
-    """Yield the sources that may lie outside of the index's folder, judged by their paths alone."""
+    """Yield sources that may be outside the index's folder, judged by their paths alone."""
     for source in Ragged(table.sources.values, table.sources.starts).texts():
         if is_url(source) or source.startswith("/") or ".." in source.split("/"):
             yield source
 
 
 def require_inside(table: Table, root: str | Path) -> None:
-    """Raise UserError for an index that was written elsewhere and points outside of its folder.
+    """Raise UserError for an index that was written elsewhere and points outside its folder.
 
-    `prepare --codec original` writes such paths because its user asks for them; a stranger may write any.
+    `prepare --codec original` writes such paths at its user's request; a stranger may write any.
     """
     made_at, root = table.made_at.text(0) if table.made_at else "", str(root)
     if made_at and made_at in (os.path.abspath(root), os.path.realpath(root)):
@@ -35,6 +35,6 @@ def require_inside(table: Table, root: str | Path) -> None:
     shared = os.path.commonpath(folders) if all(map(os.path.isabs, folders)) else ""
     raise UserError(
         f"the index of {root} was made elsewhere{made}, and names a video outside of it: {printable(strange[0])}. "
-        "Prepare its sources again, or, if you mean it to be read there, set "
+        "Prepare the sources again, or, if videos there may be read, set "
         f"{TRUST}={printable(shared if shared.strip('/') else folders[0])}"
     )

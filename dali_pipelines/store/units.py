@@ -1,10 +1,10 @@
 """The packed table of a video's fragments, about nine bits a frame.
 
-A table is a byte of flags, the number of fragments, the start of the first one, and up to four columns: sizes; gaps
-between the end of one and the start of the next; frames; whether it is deflated. A column whose numbers are the usual
-ones (no gap, one frame, not deflated) is left out. Of the others the first number is kept, and the differences from
-number to number in a Rice code (R. F. Rice, JPL 79-22, 1979): the k low bits of each as they are, all in a row, then
-the high ones in unary. Numbers in the head are of variable length, seven bits a byte, the lowest first (LEB128).
+A table is a byte of flags, the number of fragments, the start of the first, and up to four columns: sizes; gaps between
+consecutive fragments; frames; whether deflated. A column with only default values (no gap, one frame, not deflated) is
+omitted. The others hold their first number, then the differences of consecutive numbers in a Rice code (R. F. Rice,
+JPL 79-22, 1979): the k low bits of all, then the high bits of all in unary. Numbers in the head are LEB128: of variable
+length, seven bits per byte, lowest first.
 
 On H.264 with a GOP of 1 this takes 7.4 to 10.2 bits a frame, zlib over the shuffled bytes of the differences 10 to 14.
 """
@@ -15,27 +15,28 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.words import counted
 from dali_pipelines.store.fmp4 import Fragment
 
 MAX_UNITS = 1 << 22
-"""Fragments of a video: 38 hours of single frames. More would take memory on the word of a foreign file."""
+"""Most fragments of a video: 38 hours of single frames. A foreign file may not claim more memory."""
 MAX_BYTES = 1 << 42
-"""Bytes of a fragment."""
+"""Most bytes of a fragment."""
 LAST_BYTE = 1 << 60
 LOW_BITS = 52
-POWERS = 2.0 ** np.arange(LOW_BITS)  # as floats, so that the product below is BLAS: four times as fast, and exact
+POWERS = 2.0 ** np.arange(LOW_BITS)  # floats make the product below BLAS: four times as fast, and exact
 DAMAGED = "the table of its fragments is damaged"
 
 APART, GAPS, FRAMES, DEFLATED = 1, 2, 4, 8
-"""Flags: each fragment starts where the first does, in a file of its own; the columns that are there."""
+"""Flags: APART if each fragment is its own file, all starting at one offset; the columns present."""
 
 
 class Units(NamedTuple):
-    """The fragments of a video, N of them, in the order of its frames.
+    """The N fragments of a video, in frame order.
 
-    init: start and end of the init segment; equal where there is none.
-    starts, ends: int64 (N,), bytes of the file.
-    frame_ends: int64 (N,), how many frames there are up to the end of each.
+    init: start and end of the init segment; equal if there is none.
+    starts, ends: int64 (N,), byte offsets in the file.
+    frame_ends: int64 (N,), cumulative number of frames.
     deflated: bool (N,).
     """
 
@@ -49,7 +50,7 @@ class Units(NamedTuple):
 def pack_units(
     starts: NDArray[np.int64], sizes: NDArray[np.int64], frames: NDArray[np.int64], deflated: NDArray[np.bool_]
 ) -> bytes:
-    """Return the table of N fragments.
+    """Pack N fragments into a table.
 
     Args:
         starts, sizes, frames, deflated: (N,), as in `Fragment`.
@@ -71,18 +72,18 @@ def pack_units(
 
 
 def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
-    """Return the numbers of a table.
+    """Unpack a table.
 
     Args:
         init_size: bytes of the init segment, which ends where the first fragment starts.
 
     Raises:
-        ValueError: it is damaged, or says what cannot be.
+        ValueError: it is damaged or inconsistent.
     """
     reader = _Reader(table)
     flags, count, first = reader.number(), reader.number(), reader.number()
     if flags > APART | GAPS | FRAMES | DEFLATED or not 0 < count <= MAX_UNITS or not init_size <= first <= LAST_BYTE:
-        raise ValueError(f"it claims {count} fragments from byte {first} on")
+        raise ValueError(f"it claims {counted(count, 'fragment')} from byte {first} on")
     sizes = _checked("bytes a fragment", reader.column(count), 0, MAX_BYTES)
     gaps = reader.column(count - 1) if flags & GAPS else None
     if flags & FRAMES:
@@ -112,14 +113,14 @@ class PackedFragments(Sequence[Fragment]):
 
     @classmethod
     def of(cls, fragments: Sequence[Fragment]) -> "PackedFragments":
-        """Pack fragments; ValueError as `pack_units`."""
+        """Pack fragments; ValueError as in `pack_units`."""
         if isinstance(fragments, cls):
             return fragments
         starts, sizes, frames, deflated = np.array(fragments, np.int64).reshape(-1, 4).T
         return cls(pack_units(starts, sizes, frames, deflated != 0))
 
     def moved(self, by: int) -> "PackedFragments":
-        """Return the same fragments, `by` bytes further on in a file."""
+        """Return the same fragments, shifted by `by` bytes."""
         reader = _Reader(self.table)
         flags, count, first = reader.number(), reader.number(), reader.number()
         head = bytes([flags]) + _number(count) + _number(first + by)
@@ -219,7 +220,7 @@ class _Reader:
 
 
 def _folded(number: Any) -> Any:
-    """Make 0, -1, 1, -2 ... of integers 0, 1, 2, 3 ..."""
+    """Map integers 0, -1, 1, -2 ... to 0, 1, 2, 3 ... (zigzag)."""
     return number << 1 ^ number >> 63
 
 

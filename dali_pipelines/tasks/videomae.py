@@ -90,5 +90,5 @@ def batch_schema(cfg: Config) -> Schema:
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames the clip has, and shade hidden cells."""
     frames, side = plan["frames"], cfg.size // cfg.patch
-    caption = f"frames {frames[0]} to {frames[-1]}; {cfg.hidden} of {cfg.cells} cells are hidden"
+    caption = f"frames {frames[0]} to {frames[-1]}; {cfg.hidden} of {cfg.cells} cells hidden"
     return Annotations([caption], shaded=np.isin(np.arange(cfg.cells), plan["hidden"]).reshape(1, side, side))

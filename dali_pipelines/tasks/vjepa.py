@@ -107,5 +107,5 @@ def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames the clip has and what each mask hides, and shade what the first one hides."""
     frames, side = plan["frames"], cfg.size // cfg.patch
     counts = " or ".join(str(cfg.hidden(share)) for _, share in cfg.masks)
-    caption = f"frames {frames[0]} to {frames[-1]}; {counts} of {cfg.cells} cells are hidden"
+    caption = f"frames {frames[0]} to {frames[-1]}; {counts} of {cfg.cells} cells hidden"
     return Annotations([caption], shaded=np.isin(np.arange(cfg.cells), plan["hidden_0"]).reshape(1, side, side))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
 from configs.errors import UserError, require
+from configs.words import counted
 from nets import backbones
 from nets.distributed import all_gather, rank, world_size
 from nets.ema import ema_copy, ema_update
@@ -79,7 +80,7 @@ class MoCo(Pretext):
             nearest = max(1, round(self.cfg.queue / (per_rank * ranks))) * per_rank * ranks
             raise UserError(
                 f"net.queue = {self.cfg.queue} is not a multiple of the {per_rank * ranks} videos of a forward pass "
-                f"({per_rank} on each of {ranks} ranks); the nearest multiple is {nearest}"
+                f"({per_rank} on each of {counted(ranks, 'rank')}); the nearest multiple is {nearest}"
             )
 
     def before_step(self, epoch: int) -> None:

@@ -123,7 +123,7 @@ def test_a_part_that_hangs_again_and_again_leaves_time_for_the_others(worker, mo
     only = ["decode.hevc_gop16", "decode.repeat", "loader.ctp"]
     gpu_report.main(["--out", str(worker / "out"), "--only", *only])
     assert (worker / "ran").read_text().split() == ["decode.hevc_gop16", "loader.ctp"]
-    assert "not run: 1 items" in capsys.readouterr().out
+    assert "not run: 1 item;" in capsys.readouterr().out
 
 
 def test_an_unknown_item_is_refused(tmp_path):

@@ -209,7 +209,7 @@ def test_each_loader_process_has_a_core_and_a_loader_of_its_own(vp9_store, monke
 def test_senseless_options_are_refused(monkeypatch):
     with pytest.raises(UserError, match="--batches 0"):
         main(["--batches", "0"])
-    with pytest.raises(UserError, match="--resume: of which --json FILE"):
+    with pytest.raises(UserError, match="--resume needs --json FILE"):
         main(["--resume"])
     with pytest.raises(UserError, match="--codec h264 vp9: --epochs and --processes measure one store"):
         main(["--codec", "h264", "vp9", "--epochs", "3"])

@@ -24,9 +24,7 @@ def test_what_acts_on_a_terminal_is_escaped():
 
 def test_lists_of_names_are_escaped():
     assert first_names([WILD, "b"]) == f"{TAME}, b"
-    assert summary("quarantined", {WILD: "r"}, Path("q.csv")) == [
-        f"1 videos are quarantined (reasons in q.csv): {TAME}"
-    ]
+    assert summary("quarantined", {WILD: "r"}, Path("q.csv")) == [f"1 video quarantined (reasons in q.csv): {TAME}"]
 
 
 def test_an_error_is_escaped_but_for_its_own_lines():

@@ -27,7 +27,8 @@ def root(vp9_store, tmp_path_factory):
     shutil.copytree(vp9_store.root, root)
     (root / "train.txt").write_text("class0/video00\nclass1/video01.avi\nclass1/bad.mp4\n")
     (root / "wrong.txt").write_text("nowhere/x\n")
-    reasons = {"bad.mp4": "truncated: 7 of 20 frames", "b/<i>.mp4": "truncated: 9 of 31 frames", "c.mp4": "no video"}
+    reasons = {"bad.mp4": "truncated: 7 of 20 frames", "b/<i>.mp4": "truncated: 9 of 31 frames"}
+    reasons |= {"c.mp4": "no video", "d.mp4": "truncated: 0 of 1 frame"}
     rows = "".join(f"class1/{path},{reason}\n" for path, reason in reasons.items())
     (root / "quarantine.csv").write_text("path,reason\n" + rows)
     return root
@@ -62,9 +63,9 @@ def test_lengths_sizes_rates_formats_and_gops_are_those_of_the_files(sections):
 def test_lists_and_reasons_are_counted(sections):
     train, wrong = sections["Lists"].rows
     assert train == ("train.txt", "2", "1", "")
-    assert "names 1 videos" in wrong[3]
+    assert "names 1 video " in wrong[3]
     assert sections["Quarantined"].rows == [
-        ("2", "truncated: N of N frames", "class1/bad.mp4"),
+        ("3", "truncated: N of N frames", "class1/bad.mp4"),
         ("1", "no video", "class1/c.mp4"),
     ]
 

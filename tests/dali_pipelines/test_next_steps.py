@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from configs.load import load
+from configs.schema import Recognition
+from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_prepare, after_pretrain, recognition_recipe
 from dali_pipelines.store.index import Index
@@ -26,12 +28,15 @@ def store(vp9_store, tmp_path) -> Path:
 
 
 def opened(line: str):
-    """Return a command's config and the index of its training videos."""
+    """Return a command's config and the index of its training videos, which fill a batch after the hold-out."""
     program, name, *arguments = shlex.split(line)
     assert program == "clipfeed"
     args = PARSERS[name].parse_args(arguments)
     config = load(args.config, [*args.set, f"data.root={args.data_dir}"])
-    return config, open_data(config.data).index
+    index = open_data(config.data).index
+    held = hold_out(index, config.validation.share, config.seed)[1] if isinstance(config, Recognition) else ()
+    assert config.train.global_batch <= len(index) - len(held)
+    return config, index
 
 
 def test_after_prepare_there_are_recipes_that_take_all_videos(store):
@@ -46,12 +51,13 @@ def test_after_prepare_there_are_recipes_that_take_all_videos(store):
 
 def test_lists_that_lie_in_the_dataset_are_taken(store):
     names = [*Index.load(store).names.texts()]
-    (store / "trainlist01.txt").write_text("\n".join(names[:10]))
-    (store / "testlist01.txt").write_text("\n".join(names[10:]))
+    (store / "trainlist01.txt").write_text("\n".join(names[:7]))
+    (store / "testlist01.txt").write_text("\n".join(names[7:]))
     for line in after_prepare(Index.load(store))[1:]:
         config, index = opened(line)
-        assert [*index.names.texts()] == names[:10]
-    assert len(open_data(config.data, "test").index) == 2
+        assert [*index.names.texts()] == names[:7]
+        assert config.train.global_batch == 4
+    assert len(open_data(config.data, "test").index) == 5
     assert "data.test_list" not in line  # the recipe has it already
 
 

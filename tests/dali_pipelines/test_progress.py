@@ -4,6 +4,7 @@ import io
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from tqdm import tqdm
@@ -31,6 +32,18 @@ def test_elsewhere_than_on_a_terminal_there_is_a_line_now_and_then(monkeypatch, 
         "step 9/9, 00:00 elapsed, 00:00 left, loss 0.25",
     ]
     assert errors == ""
+
+
+def test_a_clock_that_is_set_back_and_on_stops_no_line_and_changes_no_duration(monkeypatch, capsys):
+    hours = [0]
+    monkeypatch.setattr("tqdm.std.time", lambda: time.time() + 3600 * hours[0])
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    shown: tqdm[None] = bar(desc="step", total=3)
+    with shown:
+        for hours[0] in (0, -5, 5):
+            shown.update()
+    durations = [line.partition(", ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert durations == ["00:00 elapsed, 00:00 left"] * 3
 
 
 @pytest.mark.parametrize(("leave", "lines"), [(True, 1), (False, 0)])

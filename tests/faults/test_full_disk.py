@@ -178,7 +178,7 @@ def test_a_run_that_goes_on_passes_over_no_line_with_a_checkpoint_and_says_what_
     run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4, STEPS]
-    assert "warning: 9 lines are lost: [Errno 28] No space left on device: " in capsys.readouterr().out
+    assert "warning: 9 lines lost: [Errno 28] No space left on device: " in capsys.readouterr().out
 
 
 def test_a_run_outlives_a_log_on_a_full_disk(whole, tmp_path, monkeypatch):
@@ -216,9 +216,12 @@ def no_room(*_: object) -> None:
 
 def test_pictures_that_cannot_be_written_do_not_hide_whose_loss_was_not_finite(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("trainers.engine.nonfinite.replacing", no_room)
-    with pytest.raises(UserError, match=r"^step \d+: clips of some samples is not finite .*: 26 class/video_26"):
+    with pytest.raises(UserError, match=r"^step \d+: some samples have nan or infinity in clips .*: 26 class/video_26"):
         run(tmp_path, "--set", "plan.nan_row=26", "--set", "train.loggers=[]")
-    assert "warning: cannot write a picture of them: [Errno 28] No space left on device" in capsys.readouterr().out
+    assert (
+        "warning: cannot write a picture of these samples: [Errno 28] No space left on device"
+        in capsys.readouterr().out
+    )
 
 
 def test_no_room_for_the_name_of_a_process_is_no_fault(small_disk):

@@ -143,7 +143,7 @@ def test_a_damaged_one_does_not_push_out_good_ones(folder):
 def test_only_damaged_ones_are_an_error_and_not_a_fresh_start(folder):
     for step in (10, 20, 30):
         cut(checkpoint.path_of(folder, step))
-    with pytest.raises(UserError, match=r"none of the 3 checkpoints .* readable; move them away to start again"):
+    with pytest.raises(UserError, match=r"0 of 3 checkpoints .* can be read; move the folder away to start again"):
         checkpoint.find(folder, "auto")
     path = checkpoint.path_of(folder, 20)
     with pytest.raises(UserError, match=rf"{path} is damaged .*; --resume takes auto, none or a checkpoint's .pt file"):

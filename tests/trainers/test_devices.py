@@ -71,7 +71,7 @@ def test_hidden_gpus_are_told_from_missing_ones(cuda, monkeypatch):
 def test_every_rank_has_a_gpu_of_its_own(cuda):
     cuda(gpus=2)
     assert choose_device("auto", 1) == (torch.device("cuda", 1), "")
-    with pytest.raises(UserError, match=r"local rank 2 has no GPU, 2 are visible.*--nproc-per-node"):
+    with pytest.raises(UserError, match=r"local rank 2 has no GPU, 2 GPUs visible.*--nproc-per-node"):
         choose_device("cuda", 2)
     assert choose_device("cpu", 2) == (torch.device("cpu"), "")
 

@@ -57,7 +57,7 @@ def test_lines_say_what_to_do_and_the_status_is_1_with_a_problem(tmp_path, quick
     assert line.split()[:2] == ["problem", "dataset"]
     assert "gone does not exist" in line
     assert " -> " in line
-    assert lines[-1].startswith("1 problems, ")
+    assert lines[-1].startswith("1 problem, ")
 
 
 def test_damaged_videos_are_counted_and_named(tmp_path, quick, capsys):
@@ -66,7 +66,9 @@ def test_damaged_videos_are_counted_and_named(tmp_path, quick, capsys):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     status, found = examined(capsys, "--data-dir", str(index.root))
     assert status == 1
-    assert found["samples"].text.startswith(f"1 of 4 sampled videos do not decode, the first {index.info(2).name} (")
+    assert found["samples"].text.startswith(
+        f"1 of 4 sampled videos could not be decoded, the first {index.info(2).name} ("
+    )
 
 
 def test_a_dataset_smaller_than_a_batch(h264_store, tmp_path, quick, capsys):

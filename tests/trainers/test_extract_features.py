@@ -241,7 +241,7 @@ def test_sources_that_do_not_work_are_named(vp9_store, folder, tmp_path):
     for sources, message in {
         (tmp_path / "gone",): "no such file or folder: .*gone",
         (vp9_store.root, folder / "videos"): "is a prepared dataset: give it alone",
-        (tmp_path / "text.mp4",): "none of the 1 videos can be read; .*text.mp4: not a video file",
+        (tmp_path / "text.mp4",): "0 of 1 video can be read; .*text.mp4: not a video file",
         (ROOT / "configs",): "no video files in .*configs",
     }.items():
         with pytest.raises(UserError, match=message):

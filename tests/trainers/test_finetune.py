@@ -235,7 +235,7 @@ def test_a_resume_in_another_work_dir_brings_the_best_checkpoint_along_or_looks_
     best = read(folder / "best.pt")
     later = ("--pretrained", pretrained, "--set", "train.epochs=5", "--resume")
     run = train(tmp_path, root, *later, folder / f"step_{STEPS:08d}.pt", "--max-steps", STEPS + 1)
-    assert f"note: {run}/checkpoints/best.pt is that of {folder}\n" in capsys.readouterr().out
+    assert f"note: {run}/checkpoints/best.pt was copied from {folder}\n" in capsys.readouterr().out
     assert_same_weights(read(run / "checkpoints" / "best.pt")["model"], best["model"])
     assert read(run / "checkpoints" / f"step_{STEPS + 1:08d}.pt")["run"] == best["run"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines.store.index import Index
 from tests.helpers.finetuning import train
 from tests.helpers.runs import write_recipe as write_pretraining
 from trainers.commands import finetune, pretrain
@@ -52,12 +53,25 @@ def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root,
     train(tmp_path, root, "--mode", "linear", "--pretrained", moved, "--max-steps", 2)
 
 
+def test_labels_that_changed_during_a_run_are_refused(root, tmp_path):
+    """The lists and the names of the videos are the same, as are those that are held out: none."""
+    dataset = shutil.copytree(root, tmp_path / "dataset")
+    options = ("--mode", "scratch", "--set", "validation.share=0", "--set", "schedule.kind=cosine")
+    train(tmp_path, dataset, *options, "--max-steps", 1)
+    index = Index.load(dataset)
+    index.with_columns(labels=1 - index.labels).save()
+    with pytest.raises(UserError, match=r"step 1 was trained on the same videos, some of another class"):
+        train(tmp_path, dataset, *options, "--max-steps", 2)
+    index.save()
+    train(tmp_path, dataset, *options, "--max-steps", 2)
+
+
 # Recipes.
 
 
 def test_a_recipe_of_the_other_command_is_sent_there(root, tmp_path):
     pretext = write_pretraining(tmp_path, root)
-    with pytest.raises(UserError, match=r"is a recipe for clipfeed pretrain; those here are in configs/recognition"):
+    with pytest.raises(UserError, match=r"is a recipe for clipfeed pretrain; `clipfeed recipes recognition`"):
         finetune.main(["--config", str(pretext), "--mode", "scratch"])
     train(tmp_path, root, "--print-config", name="recognition")
     with pytest.raises(UserError, match=r"recognition.yaml is a recipe for clipfeed finetune"):
@@ -107,8 +121,8 @@ def test_classes_that_are_tested_and_never_trained_are_noted(root, tmp_path, cap
     (store / "train.txt").write_text("\n".join(names))
     train(tmp_path, store, *SCRATCH)
     output = capsys.readouterr().out
-    assert "note: 1 of 2 classes have no training video (class1); the test has 1 videos of them" in output
-    assert "training videos too" not in output
+    assert "note: no training video of 1 of 2 classes (class1); 1 test video of such a class" in output
+    assert "also in the training list" not in output
 
 
 def test_a_test_list_that_is_not_there_is_noted_before_the_training(root, tmp_path, capsys):
@@ -120,6 +134,6 @@ def test_a_test_list_that_is_not_there_is_noted_before_the_training(root, tmp_pa
 def test_test_videos_that_are_trained_on_are_noted_with_their_number(root, tmp_path, capsys):
     everything = ("--set", "data.list=null", "--set", "validation.share=0", "--set", "schedule.kind=constant")
     train(tmp_path, root, *SCRATCH, *everything)
-    assert "note: 2 of 2 test videos are training videos too, such as class0/video10: " in capsys.readouterr().out
+    assert "note: 2 of 2 test videos also in the training list, such as class0/video10: " in capsys.readouterr().out
     train(tmp_path, root, *SCRATCH, *everything[2:], name="proper")
-    assert "training videos too" not in capsys.readouterr().out
+    assert "also in the training list" not in capsys.readouterr().out

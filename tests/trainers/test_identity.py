@@ -56,9 +56,17 @@ def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_w
     assert "clipfeed finetune --pretrained" in text
 
 
+def test_a_dataset_that_was_prepared_again_is_taken_with_a_warning(vp9_store):
+    sizes = vp9_store.init_sizes.copy()
+    sizes[3] += 1
+    again = vp9_store.with_columns(init_sizes=sizes)
+    (warning,) = check(saved(IDENTITY | video_digests(vp9_store)), IDENTITY | video_digests(again))
+    assert "since step 30: its pixels may differ" in warning
+
+
 def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_store):
     (warning,) = check(saved(IDENTITY), IDENTITY | video_digests(vp9_store))
-    assert "step 30 does not tell its videos" in warning
+    assert "step 30 does not say which videos" in warning
     with pytest.raises(UserError, match="videos = 100, this run has 99"):
         check(saved(IDENTITY), IDENTITY | video_digests(vp9_store) | {"videos": 99})
 

@@ -85,9 +85,9 @@ def test_the_file_names_its_classes_its_origin_and_how_clips_are_made(done):
 
 def test_the_command_says_what_every_key_became(done, r3d18):
     lines = done[0].splitlines()
-    counts = [int(line.split()[0]) for line in lines if " keys of " in line]
+    counts = [int(line.split()[0]) for line in lines if " of " in line]
     assert sum(counts) == len(r3d18.state_dict())
-    assert "     2 keys of fc are linear" in lines
+    assert "     2 keys of fc -> linear" in lines
     assert lines[-2:] == [
         "recipe: configs/recognition/torchvision_r3d18_kinetics.yaml",
         f"wrote {done[2]}: recognition with 400 classes, torchvision_r3d18",
@@ -98,9 +98,9 @@ def test_keys_that_are_left_are_counted_with_their_reason():
     left = {"twin.a": "second name of one.a", "twin.b": "second name of one.b", "fc.bias": "never used"}
     lines = import_checkpoint.table(Imported("x/y.yaml", {}, {"one.a": "ours.a"}, left, ["net.queue=3"])).splitlines()
     assert lines == [
-        "     1 keys of one are ours",
-        "     2 keys of twin are left: second name of one.a, and so on",
-        "     1 keys of fc are left: never used",
+        "     1 key of one -> ours",
+        "     2 keys of twin left out: second name of one.a, and so on",
+        "     1 key of fc left out: never used",
         "recipe: configs/x/y.yaml with net.queue=3",
     ]
 
@@ -122,7 +122,7 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
     message = r"layer2.0.conv1.0.weight is of shape \(128, 64, 1, 3, 3\); \(128, 64, 3, 3, 3\) was expected"
     with pytest.raises(UserError, match=message):
         network(torchvision.convert(mc3.state_dict()))
-    with pytest.raises(UserError, match=r"keys have no counterpart here: features.0.0.0.weight, "):
+    with pytest.raises(UserError, match=r"no counterpart here for .* keys: features.0.0.0.weight, "):
         torchvision.convert(s3d.state_dict())
 
 
@@ -224,9 +224,9 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
     torch.save({"encoder.weight": torch.rand(3)}, tmp_path / "other.pth")
     line = fails(tmp_path / "other.pth")
     assert line.startswith(
-        f"error: {tmp_path / 'other.pth'}: 1 keys have no counterpart here: encoder.weight; is --from "
+        f"error: {tmp_path / 'other.pth'}: no counterpart here for 1 key: encoder.weight; is --from "
     )
-    assert "is a checkpoint of this project: it can be used as it is" in fails(done[2])
+    assert "is a checkpoint of clipfeed already: use it as it is" in fails(done[2])
     torch.save(torch.load(done[1]) | {"layer1.0.conv1.1.bias": torch.full((64,), torch.nan)}, tmp_path / "nan.pth")
     line = fails(tmp_path / "nan.pth")
     assert "nan.pth: the state dict holds nan or infinity in 1 of 122 tensors (layer1.0.conv1.1.bias): " in line

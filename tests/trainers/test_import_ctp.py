@@ -214,7 +214,7 @@ def test_a_pretrained_checkpoint_as_mmcv_writes_it_is_imported_and_finetuned(tmp
     out = tmp_path / "out" / "ctp.pt"
     import_checkpoint.main([str(tmp_path / "epoch_90.pth"), "--from", "ctp", "--out", str(out)])
     said = capsys.readouterr().out
-    assert "   120 keys of backbone are backbone\n     6 keys of head are head\n" in said
+    assert "   120 keys of backbone -> backbone\n     6 keys of head -> head\n" in said
     assert "recipe: configs/ctp/r3d18_kinetics.yaml\n" in said
     weights = read(out)
     assert weights.config is not None

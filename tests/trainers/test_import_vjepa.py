@@ -145,9 +145,9 @@ def test_sizes_are_those_of_the_published_encoders(monkeypatch):
         ({"encoder.backbone.pos_embed": None}, "not a checkpoint of V-JEPA's code: it has no encoder"),
         (
             {"target_encoder.backbone.cls_token": torch.zeros(1, 1, C)},
-            "1 keys have no counterpart here: target_encoder",
+            "no counterpart here for 1 key: target_encoder",
         ),
-        ({"predictor.backbone.predictor_pos_embed": torch.zeros(1, 128, D)}, "predictor_pos_embed is not what"),
+        ({"predictor.backbone.predictor_pos_embed": torch.zeros(1, 128, D)}, "predictor_pos_embed differs from"),
         ({"target_encoder.backbone.pos_embed": torch.zeros(1, 1568, 64)}, "its tokens have 64 channels; there are"),
         ({"predictor.backbone.mask_tokens.2": torch.zeros(1, 1, D)}, r"mask_tokens\S* is of shape \(3, 384\)"),
     ],

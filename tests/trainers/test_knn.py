@@ -87,7 +87,7 @@ def test_a_network_that_says_the_same_of_all_videos_finds_nothing():
 @pytest.mark.parametrize("which", [probe, linear.probe, attentive.probe])
 def test_without_any_video_to_learn_from_a_probe_says_so(which):
     lost = Features(["a", "b"], np.zeros(2, np.int64), np.full((2, 3), np.nan, np.float32), {"a": "gone", "b": "cut"})
-    with pytest.raises(UserError, match="none of 2 training videos can be read, the first a: gone"):
+    with pytest.raises(UserError, match="0 of 2 training videos can be read, the first a: gone"):
         which(lost, features(np.ones((3, 3)), [0, 0, 0]), classes=1, device=CPU)
 
 

@@ -1,14 +1,17 @@
 """Loggers of a run: the files they write, which must agree with metrics.jsonl."""
 
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.errors import UserError
 from tests.helpers.loop import STEPS, lines, run
 from tests.helpers.results import rows
+from trainers.engine import loggers
 
 
 def test_a_table_of_a_run_in_parts_has_each_step_once_and_the_figures_of_metrics_jsonl(tmp_path):
@@ -21,6 +24,15 @@ def test_a_table_of_a_run_in_parts_has_each_step_once_and_the_figures_of_metrics
     assert [int(row["step"]) for row in rows(path)] == list(range(1, STEPS + 1))
     assert [{name: float(value) for name, value in row.items()} for row in rows(path)] == lines(tmp_path)
     assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def test_a_clock_that_is_set_back_between_two_parts_hides_no_step_from_tensorboard(tmp_path, monkeypatch):
+    run(tmp_path, "--max-steps", "7")
+    monkeypatch.setattr(loggers, "time", SimpleNamespace(time=lambda: time.time() - 86400))
+    run(tmp_path, "--max-steps", "9")
+    run(tmp_path)
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == list(range(1, STEPS + 1))
 
 
 def test_no_logger_leaves_metrics_jsonl_alone(tmp_path):

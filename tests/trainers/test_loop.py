@@ -219,7 +219,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_names_the_vid
     options = ("--set", f"train.accumulate={accumulate}", "--set", "train.checkpoint_every=1")
     with pytest.raises(UserError) as caught:
         run(tmp_path, "--set", f"plan.nan_row={LATE_ROW}", *options)
-    assert str(caught.value).startswith("step 5: clips of some samples is not finite")
+    assert str(caught.value).startswith("step 5: some samples have nan or infinity in clips")
     assert f"{LATE_ROW} class/video_{LATE_ROW}" in str(caught.value)
     assert str(caught.value).count("class/video_") == 1
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
@@ -263,7 +263,7 @@ def test_a_checkpoint_of_before_videos_were_compared_goes_on_with_a_warning(whol
     del content["identity"]["videos.names"], content["identity"]["videos.frames"], content["unreadable"]
     torch.save(content, path)
     run(tmp_path)
-    assert "note: the checkpoint of step 4 does not tell its videos" in capsys.readouterr().out
+    assert "note: the checkpoint of step 4 does not say which videos" in capsys.readouterr().out
     assert history(tmp_path) == history(whole)
 
 

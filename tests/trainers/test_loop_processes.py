@@ -61,7 +61,7 @@ def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path
     (first, _), output = run_both(tmp_path, *options, "--set", "train.accumulate=2", grace=0)  # as torchrun does
     assert first == 2
     (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert error.startswith("error: step 5: clips of some samples is not finite")
+    assert error.startswith("error: step 5: some samples have nan or infinity in clips")
     assert f"{LATE_ROW} class/video_{LATE_ROW}" in error
     assert error.count("class/video_") == 1
     assert "Traceback" not in output
@@ -77,11 +77,11 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
     assert status == [0, 0]
     table = tmp_path / "run" / "unreadable.csv"
-    assert f"1 videos are unreadable (reasons in {table}): class/video_{first:02d}" in output
+    assert f"1 video unreadable (reasons in {table}): class/video_{first:02d}" in output
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={second}", "--max-steps", "4")
     assert status == [0, 0]
     names = [f"class/video_{row:02d}" for row in (first, second)]
-    assert f"2 videos are unreadable (reasons in {table}): {', '.join(names)}" in output
+    assert f"2 videos unreadable (reasons in {table}): {', '.join(names)}" in output
     assert rows(table) == [{"name": name, "reason": "rank 1 cannot read it"} for name in names]
     assert [line["unreadable_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 

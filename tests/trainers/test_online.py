@@ -14,6 +14,7 @@ from configs.recipes import names
 from dali_pipelines.tasks import Task
 from nets.backbones import Backbone, create
 from nets.tasks import Pretext
+from tests.helpers import loop_worker
 from tests.helpers.loop import STEPS, assert_same_weights, history, run, run_both, weights
 from tests.helpers.ranks import ALONE
 from tests.helpers.runs import write_recipe
@@ -155,6 +156,18 @@ def test_a_run_may_begin_with_it_later_and_go_on_without(whole, tmp_path):
     assert plain(history(tmp_path)) == history(whole, "without")
     assert ["rankme" in line for line in history(tmp_path)] == [False] * 5 + [True] * 5 + [False] * 5
     assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_a_dataset_may_get_its_classes_during_a_run(whole, tmp_path, monkeypatch, capsys):
+    """As `clipfeed lists` gives them."""
+    with monkeypatch.context() as before:
+        before.setattr(loop_worker.Index, "class_names", ())
+        before.setattr(loop_worker.Index, "labels", np.full(loop_worker.VIDEOS, -1))
+        run(tmp_path, *PROBE, "--max-steps", "6")
+    run(tmp_path, *PROBE)
+    assert "note: the dataset has another number of classes than before: the classifier of" in capsys.readouterr().out
+    assert ["online_top1" in line for line in history(tmp_path)] == [False] * 6 + [True] * (STEPS - 6)
+    assert [line["rankme"] for line in history(tmp_path)] == [line["rankme"] for line in history(whole)]
 
 
 def test_figures_are_made_only_for_lines_and_micro_steps_change_nothing(whole, tmp_path, monkeypatch):

@@ -135,7 +135,7 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
 
 def test_a_video_in_both_sets_is_an_error(whole, vp9_store, tmp_path):
     config = loaded(recipe(tmp_path, vp9_store.root, [*TRAIN, TEST[1]]))
-    with pytest.raises(UserError, match=f"1 of 4 test videos are training videos too, the first {TEST[1]}"):
+    with pytest.raises(UserError, match=f"1 of 4 test videos also in the training list, the first {TEST[1]}"):
         protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
 
 

@@ -183,7 +183,7 @@ def test_a_network_whose_features_overflow_is_an_error_and_its_features_are_not_
 def test_classes_without_a_training_video_are_noted(vp9_store, tmp_path, capsys):
     config = loaded(recipe(tmp_path, vp9_store.root, TRAIN[::2], TEST))
     features_of_both(random_weights(tmp_path, config), config, ALONE)
-    note = "1 of 2 classes have no training video (class1); the test has 2 videos of them"
+    note = "no training video of 1 of 2 classes (class1); 2 test videos of such a class"
     assert f"note: {note}\n" in capsys.readouterr().out
 
 

@@ -53,7 +53,7 @@ def test_the_prefix_of_a_compiled_part_is_dropped_and_a_module_of_that_name_stay
 
 
 def test_a_tensor_with_and_without_a_prefix_is_refused():
-    with pytest.raises(UserError, match=r"x.pt has 1 tensors twice, with module. or _orig_mod. and without"):
+    with pytest.raises(UserError, match=r"x.pt has 1 tensor twice, with and without the prefix module. or _orig_mod."):
         plain({"module.a": torch.ones(1), "a": torch.ones(1), "b": torch.ones(1)}, "x.pt")
 
 

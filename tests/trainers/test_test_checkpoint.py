@@ -75,7 +75,7 @@ def test_what_is_no_classifier_or_no_longer_one_is_refused(trained, vp9_store, t
 def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(trained, tmp_path):
     args = ["--checkpoint", trained / "run", "--out", tmp_path / "out"]
     (tmp_path / "list.txt").write_text("class1/video01\nclass0/gone\n")
-    with pytest.raises(UserError, match=r"list.txt names 1 videos that .* does not hold \(class0/gone\)"):
+    with pytest.raises(UserError, match=r"list.txt names 1 video that .* does not hold \(class0/gone\)"):
         video_test(*args, "--set", f"data.test_list={tmp_path / 'list.txt'}")
     with pytest.raises(UserError, match=r"data.test_list: missing; name the file"):
         video_test(*args, "--set", "data.test_list=null")

@@ -139,7 +139,7 @@ def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(t
     assert "plan.num_frames is 8; the network was pretrained with 4" in printed
     notes = result(tmp_path)["notes"]
     assert len(notes) == 3
-    assert notes[-1].startswith("11 of 11 test videos are training videos too, such as class0/video02: ")
+    assert notes[-1].startswith("11 of 11 test videos also in the training list, such as class0/video02: ")
 
 
 def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(trained, tmp_path, capsys):
@@ -153,8 +153,8 @@ def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(tr
     (trained / "data" / "none.txt").write_text("\n".join(names))
     video_test("--checkpoint", path, "--clips", 1)
     printed = capsys.readouterr().out
-    assert "training videos too" not in printed
-    assert "note: 2 of 3 classes have no training video (jump, run); the test has 8 videos of them" in printed
+    assert "also in the training list" not in printed
+    assert "note: no training video of 2 of 3 classes (jump, run); 8 test videos of such a class" in printed
     lost = other(trained, tmp_path, config=dump(load(recipe, ["data.list=gone.txt"])))
     video_test("--checkpoint", lost, "--clips", 1)
     assert "note:" not in capsys.readouterr().out

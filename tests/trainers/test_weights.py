@@ -70,6 +70,13 @@ def test_a_run_s_folder_means_its_newest_checkpoint(runs):
     assert weights.sha256 == hashlib.sha256(newest.read_bytes()).hexdigest()
 
 
+def test_weights_whose_file_a_run_has_removed_meanwhile_are_named_as_they_were_read(runs, tmp_path):
+    copy = Path(shutil.copy(runs / "pretext" / "checkpoints" / "step_00000002.pt", tmp_path))
+    digest, weights = hashlib.sha256(copy.read_bytes()).hexdigest(), read(copy)
+    copy.unlink()
+    assert weights.facts == {"checkpoint": str(copy), "sha256": digest, "backbone": "r3d_tiny", "step": 2}
+
+
 def test_the_best_of_a_finetuning_is_a_classifier_with_its_classes(runs):
     weights = read(str(runs / "classifier" / "checkpoints" / "best.pt"))
     recipe = classifier_weights(weights)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from tests.helpers.loop import history, run
+from tests.helpers.loop import assert_same_weights, history, run, weights
 from tests.helpers.runs import write_recipe
 from trainers.commands import pretrain
 from trainers.engine import checkpoint
@@ -64,6 +64,42 @@ def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
     assert [path.name for path in work_dir.glob("earlier_*")] == ["earlier_1"]
     newest = torch.load(work_dir / "checkpoints" / "step_00000004.pt", weights_only=True)
     assert newest["run"] == run_in(work_dir) == second
+
+
+def test_a_run_whose_folder_is_moved_away_saves_ends_and_goes_on(whole, tmp_path, monkeypatch):
+    after_the_first_checkpoint(monkeypatch, lambda work_dir: work_dir.rename(tmp_path / "moved"))
+    with pytest.raises(UserError, match=r"was moved or deleted while .*step_00000008.pt is all that is there now"):
+        run(tmp_path)
+    assert history(tmp_path, name="moved") == history(whole)[:8]
+    run(tmp_path)
+    assert history(tmp_path) == history(whole)[8:]
+    assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_a_run_whose_folder_is_another_runs_by_now_leaves_that_alone(tmp_path, monkeypatch):
+    def begin_another(work_dir: Path) -> None:
+        work_dir.rename(tmp_path / "moved")
+        (work_dir / "checkpoints").mkdir(parents=True)
+        (work_dir / "config.yaml").write_text("# run 0123456789ab\n")
+        (work_dir / "checkpoints" / "step_00000002.pt").write_text("of the other run")
+
+    after_the_first_checkpoint(monkeypatch, begin_another)
+    with pytest.raises(UserError, match=r"run was moved or deleted .*, and another has begun there: this one ends"):
+        run(tmp_path, "--set", "train.keep=1")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000002.pt"]
+
+
+def after_the_first_checkpoint(monkeypatch, act):
+    """Have `act` called with the work dir once the first checkpoint, of step 4, is written."""
+    save = checkpoint.save
+
+    def acting(folder, step, content, *, keep):
+        saved = save(folder, step, content, keep=keep)
+        if step == 4:
+            act(folder.parent)
+        return saved
+
+    monkeypatch.setattr(checkpoint, "save", acting)
 
 
 def test_a_kill_while_files_are_moved_aside_leaves_none_to_be_written_over(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from typing import Any
 from configs.errors import UserError, shown
 from configs.load import load
 from configs.options import add_overrides, overrides
+from configs.words import counted
 from trainers.commands.options import add_machine
 from trainers.diagnosis import Finding, Subject
 
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
-        print(f"{count['problem']} problems, {count['warning']} warnings")
+        print(", ".join(counted(number, state) for state, number in count.items()))
     return 1 if count["problem"] else 0
 
 

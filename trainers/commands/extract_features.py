@@ -23,6 +23,7 @@ import numpy as np
 
 from configs.errors import shown
 from configs.options import require_least
+from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
 from trainers.commands.options import add_machine
@@ -87,7 +88,7 @@ def work(args: argparse.Namespace, ranks: Ranks) -> int:
         for name, reason in unreadable.items():
             print(f"unreadable: {shown(name)}: {shown(reason)}", file=sys.stderr)
         count, channels = features.values.shape
-        print(f"{args.out}: {channels} features of {count} videos, {len(unreadable)} unreadable", flush=True)
+        print(f"{args.out}: {channels} features of {counted(count, 'video')}, {len(unreadable)} unreadable", flush=True)
     return exit_status(3 if unreadable else 0)
 
 

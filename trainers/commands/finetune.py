@@ -14,6 +14,7 @@ from configs.errors import UserError
 from configs.load import dump, load
 from configs.options import overrides
 from configs.schema import Recognition
+from configs.words import counted
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_finetune
@@ -26,6 +27,7 @@ from trainers.commands.options import add_options, parse
 from trainers.commands.training import on_ranks, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
+from trainers.engine.identity import label_digest
 from trainers.engine.loop import Ending
 from trainers.engine.work_dir import CHECKPOINTS
 from trainers.evaluation.notes import clip_differences, notes_on
@@ -54,7 +56,8 @@ def main(argv: list[str]) -> int:
     args = parse(make_parser(), argv)
     config = load(args.config, overrides(args))
     if not isinstance(config, Recognition):
-        raise UserError(f"{args.config} is a recipe for clipfeed pretrain; those here are in configs/recognition/")
+        ours = "`clipfeed recipes recognition` lists those of finetune"
+        raise UserError(f"{args.config} is a recipe for clipfeed pretrain; {ours}")
     if args.print_config:
         print(dump(config), end="")
         return 0
@@ -84,6 +87,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
             normalization=NORMALIZATIONS[config.plan.normalization],
         )
         identity: dict[str, object] = {"mode": args.mode, "classes": len(index.class_names), "pretrained": "none"}
+        identity |= label_digest(index)
         if args.pretrained != "none":
             weights = ranks.on_rank0(lambda: read(args.pretrained))
             weights.load_backbone(net.backbone, config.backbone)
@@ -113,8 +117,8 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
     train, held = hold_out(index, validation.share, config.seed)
     if not len(held):
         raise UserError(
-            f"validation.share = {validation.share} keeps none of {len(index)} training videos for validation: "
-            "raise it, or set it to 0 for none"
+            f"validation.share = {validation.share} keeps none of {counted(len(index), 'training video')} for "
+            "validation: raise it, or set it to 0 for none"
         )
     return index.select(train), index.select(held)
 

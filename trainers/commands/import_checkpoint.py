@@ -13,6 +13,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import dump
+from configs.words import counted
 from nets.classifier import Classifier
 from trainers.engine import checkpoint
 from trainers.engine.state import require_finite
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> None:
         },
     )
     print(table(imported))
-    what = f"{config.task} with {outputs} classes" if outputs else config.task
+    what = f"{config.task} with {counted(outputs, 'class', 'classes')}" if outputs else config.task
     if isinstance(net, Classifier) and not outputs:
         what = "a backbone without a classifier"
     print(f"wrote {args.out}: {what}, {config.backbone}")
@@ -88,11 +89,12 @@ def read_classes(path: Path, outputs: int) -> list[str]:
     except UnicodeDecodeError:
         raise UserError(f"--classes {path}: not a text file; expected one name a line") from None
     if len(names) != outputs:
-        raise UserError(f"--classes {path} has {len(names)} names, the classifier has {outputs} classes")
+        named = counted(len(names), "name")
+        raise UserError(f"--classes {path} has {named}, the classifier has {counted(outputs, 'class', 'classes')}")
     numbered = [re.fullmatch(r"(\d+)[\s,]+(.+)", name) for name in names]
     numbers = [int(match[1]) for match in numbered if match]
-    counted = numbers in (list(range(outputs)), list(range(1, outputs + 1)))
-    return [match[2] for match in numbered if match] if counted else names
+    in_order = numbers in (list(range(outputs)), list(range(1, outputs + 1)))
+    return [match[2] for match in numbered if match] if in_order else names
 
 
 def table(imported: Imported) -> str:
@@ -101,9 +103,9 @@ def table(imported: Imported) -> str:
     left = defaultdict[str, list[str]](list)
     for theirs, reason in imported.left.items():
         left[theirs.split(".")[0]].append(reason)
-    lines = [f"{count:6} keys of {theirs} are {ours}" for (theirs, ours), count in used.items()]
+    lines = [f"{counted(count, 'key', spec='6')} of {theirs} -> {ours}" for (theirs, ours), count in used.items()]
     for theirs, reasons in left.items():
         and_so_on = ", and so on" * (len(set(reasons)) > 1)
-        lines.append(f"{len(reasons):6} keys of {theirs} are left: {reasons[0]}{and_so_on}")
+        lines.append(f"{counted(len(reasons), 'key', spec='6')} of {theirs} left out: {reasons[0]}{and_so_on}")
     changes = f" with {', '.join(imported.changes)}" if imported.changes else ""
     return "\n".join([*lines, f"recipe: configs/{imported.recipe}{changes}"])

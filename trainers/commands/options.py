@@ -14,9 +14,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", default="auto", metavar="WHAT", help="auto (newest checkpoint), none, or a .pt file"
     )
-    parser.add_argument("--max-steps", type=int, metavar="N", help="stop after optimizer step N; the schedule stays")
+    parser.add_argument("--max-steps", type=int, metavar="N", help="stop after step N of the unchanged schedule")
     parser.add_argument("--print-config", action="store_true", help="print the config with all defaults, and end")
-    parser.add_argument("--dry-run", action="store_true", help="two steps with a table of the batch; writes nothing")
+    parser.add_argument("--dry-run", action="store_true", help="make two steps, show the batch, write nothing")
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:

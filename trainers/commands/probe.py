@@ -11,6 +11,7 @@ import torch
 
 from configs.errors import UserError
 from configs.options import require_least
+from configs.words import counted
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
@@ -75,7 +76,8 @@ def main(argv: list[str]) -> None:
     for note in notes + notes_on(train, test):
         print(f"note: {note}")
     chance = next(iter(result.values()))["chance"]
-    print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
+    of_each = counted(args.clips, "clip")
+    print(f"linear probe, {len(train)} + {len(test)} videos, {of_each} each; chance {100 * chance:.1f} %")
     for name, figures in result.items():
         print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   {in_words(figures['interval'])}")
     if args.json:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import parse
+from configs.words import counted
 from dali_pipelines.store.files import replacing
 from nets.tasks import net_module
 from trainers.engine.work_dir import RECONSTRUCTION
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> None:
     plot(rows, metric, args.out)
     count = max(1, round(WINDOW * len(rows)))
     first, last = rows[:count], rows[-count:]
-    print(f"{args.work_dir}: {rows[-1]['step']} steps")
+    print(f"{args.work_dir}: {counted(int(rows[-1]['step']), 'step')}")
     for name in ("loss", "zero_loss", metric, "chance", "clips_per_s", "data_wait"):
         if name in rows[0]:
             print(f"  {name:<14}{_mean(first, name):8.2f} -> {_mean(last, name):8.2f}")

@@ -6,6 +6,7 @@ import numpy as np
 
 from configs.errors import UserError, printable, shown
 from configs.schema import Data
+from configs.words import counted
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.decode.choose import choose
 from dali_pipelines.decode.frames import decode_rgb
@@ -35,7 +36,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield Finding("problem", "dataset", str(error), "see docs/datasets.md")
         return
     index = dataset.index
-    text = f"{len(index)} videos of {index.root}, {int(index.num_frames.sum())} frames, {_formats(index)}"
+    text = f"{counted(len(index), 'video')} of {index.root}, {int(index.num_frames.sum())} frames, {_formats(index)}"
     if config and len(index) < config.train.global_batch:
         yield Finding(
             "problem", "dataset", f"{text}: fewer than one batch", f"--set train.global_batch={len(index)} or less"
@@ -45,7 +46,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     for note in dataset.notes:
         yield Finding("warning", "dataset", note)
     if dataset.too_short:
-        yield Finding("warning", "dataset", f"{len(dataset.too_short)} videos are too short and left out")
+        yield Finding("warning", "dataset", f"{counted(len(dataset.too_short), 'video')} too short, left out")
     yield decoder(index, data, subject.device)
     yield samples(index)
 
@@ -74,12 +75,13 @@ def samples(index: Index) -> Finding:
         except (ClipError, OSError) as error:
             bad[index.names.text(row)] = str(error)
     if not bad:
-        return Finding("ok", "samples", f"a clip each of {len(rows)} videos decodes")
+        return Finding("ok", "samples", f"a clip each of {counted(len(rows), 'video')} decodes")
     name, reason = next(iter(bad.items()))
+    sampled = counted(len(rows), "sampled video")
     return Finding(
         "problem" if len(bad) > len(rows) // 10 else "warning",
         "samples",
-        f"{len(bad)} of {len(rows)} sampled videos do not decode, the first {printable(name)} ({shown(reason)})",
+        f"{len(bad)} of {sampled} could not be decoded, the first {printable(name)} ({shown(reason)})",
         "run the same `clipfeed prepare` again: it stores anew what is damaged",
     )
 

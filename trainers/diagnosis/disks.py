@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.inspection import spread
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import locate_clip
@@ -66,7 +67,7 @@ def speed(index: Index) -> Finding:
         size += clip.nbytes
     if not seconds:
         return Finding(
-            "problem", "reading", f"none of {len(rows)} clips of {index.root} can be read", "see the dataset"
+            "problem", "reading", f"0 of {counted(len(rows), 'clip')} of {index.root} can be read", "see the dataset"
         )
     each, rate = sum(seconds) / len(seconds), size / sum(seconds) / 1e6
     text = f"{1000 * each:.1f} ms for a clip of {FRAMES} frames, {rate:.0f} MB/s, one after the other"

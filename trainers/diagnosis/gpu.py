@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from configs.words import counted
 from dali_pipelines.decode.driver import decoder_caps, has_nvdec
 from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import DRIVER_FILE, MIN_FREE, why_no_gpu
@@ -94,7 +95,7 @@ def nvdec(number: int, gpu: Gpu, answers: Answers) -> Finding:
             "the driver's libnvcuvid.so.1 is missing: PyAV decodes on the CPU",
             "in a container, start it with NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
         )
-    taken = [f"{codec} on {gpu.decoders[codec]} decoders" for codec in NVDEC if codec in gpu.decoders]
+    taken = [f"{codec} on {counted(gpu.decoders[codec], 'decoder')}" for codec in NVDEC if codec in gpu.decoders]
     if "h264" not in gpu.decoders:
         text = f"no H.264: {', '.join(taken) or 'nothing that a dataset is stored as'}"
         return Finding("warning", about, text, "PyAV decodes on the CPU: see docs/gpu.md for --codec rawvideo")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from configs.schema import Data
+from configs.words import counted
 from dali_pipelines import limits
 from dali_pipelines.decode.choose import decoding_threads
 from trainers.diagnosis import Finding, Subject
@@ -34,10 +35,11 @@ def cores(count: int, data: Data, gpus: int) -> Finding:
     processes = max(gpus, 1)
     threads = decoding_threads(data.threads, nvdec=False) if data.threads == "auto" else data.threads
     busy = processes * (1 + data.workers)
-    text = f"{count} usable, for {processes} processes with {data.workers} workers and {threads} threads each"
+    each = f"{counted(data.workers, 'worker')} and {counted(threads, 'thread')} each"
+    text = f"{count} usable, for {counted(processes, 'process', 'processes')} with {each}"
     if busy > max(count, 2):
         fit = max(count // processes - 1, 0)
-        return Finding("warning", "cores", text, f"they take turns: set data.workers={fit} (--set data.workers={fit})")
+        return Finding("warning", "cores", text, f"more than the cores can run at once: --set data.workers={fit}")
     return Finding("ok", "cores", text)
 
 
@@ -59,7 +61,7 @@ def shared_memory(size: int, gpus: int) -> Finding:
         return Finding(
             "warning",
             "shared memory",
-            f"{text}, NCCL does between {gpus} GPUs",
+            f"{text}, but NCCL does, between {gpus} GPUs",
             "start the container with --shm-size=1g or --ipc=host",
         )
     return Finding("ok", "shared memory", text)

@@ -9,6 +9,7 @@ from torch import nn
 from configs.errors import UserError
 from configs.plugins import look_up
 from configs.schema import Config, Train
+from configs.words import counted
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
@@ -81,7 +82,7 @@ def build_run(
     ranks.require_same(lambda: options(config) | more_digests(loader.index) | versions() | fixed)
     if len(loader) < config.train.accumulate:
         raise UserError(
-            f"{loader.index.root} has {len(loader.index)} videos, fewer than one global batch of "
+            f"{loader.index.root} has {counted(len(loader.index), 'video')}, fewer than one global batch of "
             f"{config.train.global_batch}: lower train.global_batch or add videos"
         )
     net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
@@ -112,9 +113,9 @@ def batch_per_rank(train: Train, world_size: int) -> int:
         whole, odd = divmod(train.global_batch, train.accumulate)
         fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
         raise UserError(
-            f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
-            f"{train.accumulate} micro-steps (train.accumulate); the nearest multiple is {nearest}"
-            + f". A resumed run keeps its own, and can have {', '.join(fitting)} ranks"
+            f"train.global_batch = {train.global_batch} is not divisible by {counted(world_size, 'rank')} x "
+            f"{counted(train.accumulate, 'micro-step')} (train.accumulate); the nearest multiple is {nearest}"
+            + f". A resumed run keeps its batch; numbers of ranks that fit: {', '.join(fitting)}"
             * bool(fitting)
         )
     return size

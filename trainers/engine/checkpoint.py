@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.store.files import TEMPORARY, replacing, sync
 
 FORMAT = 1
@@ -90,7 +91,8 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
         except UserError as error:
             print(f"warning: {error}; trying the one before it", flush=True)
     if steps:
-        raise UserError(f"none of the {len(steps)} checkpoints in {folder} is readable; move them away to start again")
+        count = counted(len(steps), "checkpoint")
+        raise UserError(f"0 of {count} in {folder} can be read; move the folder away to start again")
     return None
 
 

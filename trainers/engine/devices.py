@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
+from configs.words import counted
 
 MIN_FREE = 2**30
 """Free bytes of GPU memory below which none of our recipes trains."""
@@ -33,7 +34,7 @@ def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
     gpus = torch.cuda.device_count()
     if local_rank >= gpus:
         raise UserError(
-            f"local rank {local_rank} has no GPU, {gpus} are visible; "
+            f"local rank {local_rank} has no GPU, {counted(gpus, 'GPU')} visible; "
             "start as many processes as GPUs (torchrun --nproc-per-node) or pass --device cpu"
         )
     check_memory(local_rank)

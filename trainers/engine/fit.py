@@ -6,6 +6,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from configs.words import counted
 from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.progress import tell
 from trainers.engine.loggers import open_loggers
@@ -49,7 +50,7 @@ def _fit(run: Run, work_dir: Path, resume_from: str, max_steps: int | None, miss
     lines = [f"note: {note}" for note in notes]
     if first_step > end or (first_step == end and not pending):
         more = "train.epochs" if end == run.total_steps else "--max-steps"
-        nothing = f"nothing to do: {work_dir} has done {first_step} of {end} steps; raise {more} to go on"
+        nothing = f"nothing to do: {work_dir} has done {first_step} of {counted(end, 'step')}; raise {more} to go on"
         lines.append(f"{nothing}, or pass another --work-dir to start a new run")
         return Ending("\n".join(lines), first_step)
     if source:
@@ -89,11 +90,12 @@ def dry_run(run: Run) -> Ending:
         shape, dtype = str(tuple(tensor.shape)), str(tensor.dtype).removeprefix("torch.")
         lines.append(f"{name:<16}{shape:<28}{dtype:<16}{tensor.nbytes / 2**20:8.2f}")
     config = run.config.train
+    epochs, each = counted(config.epochs, "epoch"), counted(len(run.loader), "batch", "batches")
     words = "\n".join(
         [
             *lines,
             f"parameters      {sum(parameter.numel() for parameter in run.net.parameters()):,}",
-            f"run             {config.epochs} epochs x {len(run.loader)} batches = {run.total_steps} steps",
+            f"run             {epochs} x {each} = {counted(run.total_steps, 'step')}",
             f"second step     {1000 * seconds:.0f} ms, {config.global_batch / seconds:.1f} clips/s",
             *(f"{name:<16}{mebibytes:.0f}" for name, mebibytes in memory().items()),
             "dry run: nothing was written",

@@ -20,15 +20,25 @@ from dali_pipelines.store.ragged import Ragged
 OTHER_VIDEOS = {
     "videos.names": "as many videos under other names, or in another order",
     "videos.frames": "videos of the same names, some with another number of frames",
+    "videos.labels": "the same videos, some of another class, or under other names of classes",
 }
 """Key of `video_digests` -> what a difference means. Older checkpoints have no digests."""
+PLACES = "videos.places"
+"""Key of `video_digests` that may differ: a dataset can be prepared again during a run."""
 
 
 def video_digests(index: Index) -> dict[str, str]:
-    """Return digests of the ordered names and of the frame counts, which define what a row is."""
+    """Return digests of the ordered names and frame counts, which define what a row is, and of the file layout."""
     names = json.dumps(index.names.texts()).encode()
     frames = json.dumps(index.num_frames.tolist()).encode()
-    return {key: hashlib.sha256(what).hexdigest()[:16] for key, what in zip(OTHER_VIDEOS, (names, frames), strict=True)}
+    described = {"videos.names": names, "videos.frames": frames}
+    digests = {key: hashlib.sha256(what).hexdigest()[:16] for key, what in described.items()}
+    return digests | {PLACES: _digest(index.init_sizes, index.sources, index.fragments)}
+
+
+def label_digest(index: Index) -> dict[str, object]:
+    """Return a digest of the labels and the names of classes, which must not change in finetuning."""
+    return {"videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names))}
 
 
 def dataset_facts(index: Index) -> dict[str, object]:
@@ -37,11 +47,13 @@ def dataset_facts(index: Index) -> dict[str, object]:
 
 
 def more_digests(index: Index) -> dict[str, object]:
-    """Return digests of what `video_digests` leaves out, which may change between resumes but not between ranks."""
+    """Return digests of what `video_digests` leaves out.
+
+    In pretraining it may change between resumes, but never between ranks.
+    """
     return {
-        "videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names)),
+        **label_digest(index),
         "videos.sizes": _digest(index.sizes_WH, index.fps),
-        "videos.places": _digest(index.init_sizes, index.sources, index.fragments),
     }
 
 
@@ -70,7 +82,7 @@ def _digest(*columns: NDArray[Any] | Ragged) -> str:
 
 
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
-    """Check that a checkpoint fits this run; return warnings about facts that an older one lacks.
+    """Check that a checkpoint fits this run; return warnings, one sentence each.
 
     Raises:
         UserError: it belongs to another run, whose data order or tensors differ.
@@ -88,15 +100,18 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
             raise UserError(
                 f"the checkpoint of step {step} was trained on {OTHER_VIDEOS[key]}: from data.root {data['root']}, "
                 f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
-                "run; clipfeed finetune --pretrained takes what it has learned to other videos"
+                "run; on other videos, clipfeed finetune --pretrained starts from its weights"
             )
-        if key not in (*OTHER_VIDEOS, "pretrained_path") and theirs != ours:
+        if key not in (*OTHER_VIDEOS, PLACES, "pretrained_path") and theirs != ours:
             raise UserError(
                 f"the checkpoint of step {step} has {key} = {theirs!r}, this run has {ours!r}; "
                 f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
             )
     if any(key in identity and key not in saved for key in OTHER_VIDEOS):
-        return [f"the checkpoint of step {step} does not tell its videos: go on only if they are the same as then"]
+        of = f"the checkpoint of step {step} does not say which videos it was trained on"
+        return [f"{of}: go on only if they are still the same"]
+    if PLACES in saved and saved[PLACES] != identity.get(PLACES):
+        return [f"the dataset was prepared again or moved since step {step}: its pixels may differ from those before"]
     return []
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,8 +51,7 @@ class TensorBoard:
     def __init__(self, config: Config, first_step: int) -> None:
         folder = Path(config.work_dir, "tensorboard")
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._file = Appended(folder / name)
+        self._file = Appended(folder / _name_after(path.name for path in folder.iterdir()))
         known = {
             key: value if isinstance(value, bool | int | float) else shown(str(value))
             for key, value in options(config).items()
@@ -78,6 +78,13 @@ class TensorBoard:
             event.wall_time = time.time()
             RecordWriter(records).write(event.SerializeToString())
         self._file.add(records.getvalue())
+
+
+def _name_after(others: Iterable[str]) -> str:
+    """Return the name of an event file. TensorBoard reads them in the order of names, whatever a clock says by now."""
+    seconds = [int(match[1]) for match in (re.search(r"tfevents\.(\d+)", name) for name in others) if match]
+    began = max(time.time(), *(second + 1 for second in seconds), 0)
+    return f"events.out.tfevents.{began:017.6f}.{socket.gethostname()}.{os.getpid()}"
 
 
 class Csv:

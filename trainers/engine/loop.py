@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
@@ -88,8 +89,8 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
         leave_pictures(run, step, seen)
         if not skip_nonfinite:
             raise UserError(
-                f"{fault}. Nothing was updated and the last checkpoint is intact; look at them, lower optim.lr, or "
-                "let train.skip_nonfinite pass over some such steps"
+                f"{fault}. Nothing was updated and the last checkpoint is intact; look at the videos, lower optim.lr, "
+                "or let train.skip_nonfinite pass over some such steps"
             )
         run.net.load_state_dict(before, strict=False)
         run.optimizer.zero_grad(set_to_none=True)
@@ -170,7 +171,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
             if due:
                 saved = _validate(run, metrics, folder, done, must=done == end) or saved
-    return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
+    return Ending(f"done: {end} of {counted(run.total_steps, 'step')}; {saved}", end)
 
 
 def _at(run: Run, step: int, last: Step | None) -> str:

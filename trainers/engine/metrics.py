@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from configs.errors import UserError
 from configs.schema import Config
+from configs.words import counted
 from dali_pipelines.progress import bar, tell
 from dali_pipelines.store.files import Appended, replacing
 from trainers.engine.loggers import Logger
@@ -162,7 +163,7 @@ class Outlet:
         try:
             self._write()
         except OSError as error:
-            tell(f"warning: {len(self._left)} lines are lost: {error}")
+            tell(f"warning: {counted(len(self._left), 'line')} lost: {error}")
 
     def _write(self) -> None:
         while self._left:

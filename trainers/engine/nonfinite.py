@@ -29,10 +29,10 @@ def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tenso
     nonfinite: dict[int, str] = {row: name for *_, found in gathered for row, name in found.items()}
     what = "the loss is not finite" if blamed else "the loss is finite, its gradient is not"
     if nonfinite:
-        what = f"{', '.join(sorted(set(nonfinite.values())))} of some samples is not finite"
+        what = f"some samples have nan or infinity in {', '.join(sorted(set(nonfinite.values())))}"
     rows = list(nonfinite) or [row for rows in blamed or [rows for rows, *_ in gathered] for row in rows]
     named = ", ".join(f"{row} {run.name_of(row)}" for row in rows)
-    return f"step {step + 1}: {what} (norm {grad_norm}). Its videos, by dataset row: {named}"
+    return f"step {step + 1}: {what} (gradient norm {grad_norm}). Its videos, by dataset row: {named}"
 
 
 def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> None:
@@ -47,7 +47,7 @@ def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> Non
                 with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
                     draw(run.loader, chosen, ago=len(seen) - 1 - number).save(part, "PNG")
             except OSError as error:  # the names of the samples are still reported
-                tell(f"warning: cannot write a picture of them: {error}")
+                tell(f"warning: cannot write a picture of these samples: {error}")
 
 
 def _nonfinite(batch: Batch) -> dict[int, str]:

@@ -82,13 +82,17 @@ class OnlineProbe:
         head = self._head.state_dict()
         return {"head": head, "optimizer": optimizer, "features": self._features, "hits": self._hits}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> str:
+        """Restore what `state_dict` returned; return a note if the classifier starts over, or ""."""
+        self._features = state["features"]
+        if len(state["head"]["bias"]) != len(self._head.bias):  # a dataset may get its labels during a run
+            return "the dataset has another number of classes than before: the classifier of online_top1 starts over"
         self._head.load_state_dict(state["head"])
         if self._optimizer:
             groups = self._optimizer.state_dict()["param_groups"]
             self._optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
-        self._features, self._hits = state["features"], state["hits"]
+        self._hits = state["hits"]
+        return ""
 
 
 def rankme(features_NC: Tensor) -> float:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
+from configs.words import counted
 from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.files import sync
@@ -23,7 +24,7 @@ from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import moments, restore_moments
 from trainers.engine.schedule import lr_at
 from trainers.engine.state import require_finite
-from trainers.engine.work_dir import LOGS, make_way, run_in
+from trainers.engine.work_dir import LOGS, is_lost, make_way, run_in
 
 Batch = dict[str, Tensor]
 
@@ -152,11 +153,12 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
         run.validator.load_state_dict(found["validator"])
         notes.append(run.validator.bring_best(source.parent, step))
     if run.online and found.get("online"):  # else the probe was off
-        run.online.load_state_dict(found["online"])
+        notes.append(run.online.load_state_dict(found["online"]))
     run.unreadable.update(found.get("unreadable", {}))
     run.loader.remember(run.unreadable)
     if run.unreadable:
-        notes.append(f"{len(run.unreadable)} videos found unreadable so far stay replaced, see {UNREADABLE_FILE}")
+        count = counted(len(run.unreadable), "video")
+        notes.append(f"{count} found unreadable so far and still replaced, see {UNREADABLE_FILE}")
     if changed:
         notes.append(f"changed since step {step}: {', '.join(changed)}")
     return replace(run, id=run_id), step, source, [note for note in notes if note]
@@ -177,7 +179,8 @@ def content(run: Run) -> dict[str, Any]:
 def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None:
     """Write the checkpoint after `step` steps; return its path.
 
-    On failure, raise UserError on all ranks; with `train.full_disk: go_on` return None unless it `must` be written.
+    On failure, or if the work dir was moved or deleted, raise UserError on all ranks. With `train.full_disk: go_on` a
+    failure returns None unless the checkpoint `must` be written.
     """
     for of_rank in run.ranks.gather_objects(run.loader.unreadable):
         run.unreadable.update(of_rank)
@@ -192,12 +195,20 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
 
     def write() -> Path:
         work_dir = Path(run.config.work_dir)
+        lost = is_lost(work_dir, run.id)
+        work_dir.mkdir(parents=True, exist_ok=True)
         if run.unreadable:
             write_reasons(work_dir / UNREADABLE_FILE, run.unreadable)
         # If the machine crashes, the logs up to this checkpoint must survive with it: flush them first.
         for path in (work_dir, *(path for pattern in LOGS for path in work_dir.glob(pattern))):
             sync(path)
-        return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
+        saved = checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
+        if lost:  # the log is still written to where the folder is now, and the lock is there
+            raise UserError(
+                f"{work_dir} was moved or deleted while the run trained in it: {saved} is all that is there now, and "
+                "the same command goes on from it"
+            )
+        return saved
 
     try:
         return run.ranks.on_rank0(write)

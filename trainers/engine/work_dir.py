@@ -86,6 +86,16 @@ def run_in(work_dir: Path) -> str:
     return match[1] if match else ""
 
 
+def is_lost(work_dir: Path, run_id: str) -> bool:
+    """Tell whether the folder was moved or deleted while the run trained; UserError if another has begun there."""
+    if run_in(work_dir) not in ("", run_id):
+        raise UserError(
+            f"{work_dir} was moved or deleted while this run trained in it, and another has begun there: this one "
+            "ends, as its checkpoints would take the place of the other's"
+        )
+    return not (work_dir / CONFIG).exists()
+
+
 def write_config(work_dir: Path, config: Config, run_id: str) -> None:
     """Write config.yaml, with the run's id."""
     with replacing(work_dir / CONFIG) as part:

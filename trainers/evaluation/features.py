@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from configs.errors import UserError
 from configs.schema import Data
+from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
@@ -45,7 +46,8 @@ def readable_tensors(train: Features, test: Features, device: torch.device) -> t
     if not train.readable.any():
         name = train.names[0]
         raise UserError(
-            f"none of {len(train.names)} training videos can be read, the first {name}: {train.unreadable[name]}"
+            f"0 of {counted(len(train.names), 'training video')} can be read, the first {name}: "
+            f"{train.unreadable[name]}"
         )
     values = (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
     x, y, test_x = (torch.from_numpy(value).to(device) for value in values)
@@ -96,7 +98,7 @@ def extract(
         features = [backbone(clips).mean(dim=(2, 3, 4)).float() for backbone in backbones]
         return torch.cat([normalize(one) if unit else one for one in features], dim=1)
 
-    views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {len(index)} videos")
+    views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {counted(len(index), 'video')}")
     widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
     table = views.means(sum(widths)).astype(np.float32)
     names = list(index.names.texts())

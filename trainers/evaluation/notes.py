@@ -7,6 +7,7 @@ import numpy as np
 
 from configs.errors import first_names, shown
 from configs.schema import Recognition
+from configs.words import counted
 from dali_pipelines.store.index import Index
 from trainers.weights import CLIP
 
@@ -20,17 +21,19 @@ def notes_on(train: Index, test: Index | None) -> list[str]:
     names, notes = train.class_names, []
     unseen = np.setdiff1d(np.arange(len(names)), train.labels)
     if len(unseen):
-        tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
+        tested = 0 if test is None else int(np.isin(test.labels, unseen).sum())
+        seen = "" if test is None else f"; {counted(tested, 'test video')} of such a class"
         listed = first_names([names[label] for label in unseen])
-        notes.append(f"{len(unseen)} of {len(names)} classes have no training video ({listed}){tested}")
+        total = counted(len(names), "class", "classes")
+        notes.append(f"no training video of {len(unseen)} of {total} ({listed}){seen}")
     if test is None:
         return notes
     if len(set(test.labels.tolist())) == 1:
         notes.append("all test videos are of one class: a constant answer may be right for all of them")
     if shared := set(train.names.texts()).intersection(test.names.texts()):
         notes.append(
-            f"{len(shared)} of {len(test)} test videos are training videos too, such as {shown(min(shared))}: "
-            "the test's accuracy will be too high"
+            f"{len(shared)} of {counted(len(test), 'test video')} also in the training list, such as "
+            f"{shown(min(shared))}: the test's accuracy will be too high"
         )
     return notes
 

@@ -14,6 +14,7 @@ import torch
 
 from configs.errors import UserError, first_names
 from configs.schema import LabeledData, Recognition
+from configs.words import counted
 from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.store.index import Index
 from nets import backbones
@@ -48,7 +49,7 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     net.to(ranks.device).eval()
     caveats = find_caveats(weights, config, dataset)
     ranks.note(caveats)
-    found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {len(index)} videos")
+    found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {counted(len(index), 'video')}")
     found = replace(found, labels=outputs[found.labels])
     data = config.data
     facts = {
@@ -72,9 +73,10 @@ def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str,
             "the dataset": [name for name in ours if name not in theirs] if theirs else [],
         }
         named = [f"only {who} has {first_names(names)}" for who, names in only.items() if names]
+        count = counted(outputs, "class", "classes")
         raise UserError(
-            f"{weights.path} has {outputs} classes, {index.root} has {len(ours)}, and they are not the same"
-            f"{': ' * bool(named)}{'; '.join(named)}. Choose a dataset of the classes that it learned with --data-dir"
+            f"{weights.path} has {count}, {index.root} has {len(ours)}, and they are not "
+            f"the same{': ' * bool(named)}{'; '.join(named)}. Choose a dataset of the classifier's classes: --data-dir"
         )
     if not theirs:
         return np.arange(outputs), ours

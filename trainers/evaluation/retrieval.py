@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import shown
+from configs.words import counted
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
@@ -84,7 +85,7 @@ def write_retrieval(sets: Sets, out: Path) -> str:
     recall = {k: float((found.ahead < k).mean()) for k in KS if k <= sets.facts["gallery"]}
     by_chance, interval = chance(sets.queries, sets.gallery), wilson(int((found.ahead < 1).sum()), total)
     _write_neighbors(sets, found, out / "neighbors.csv")
-    title = f"R@1 {100 * recall[1]:.1f} % of {total} queries, {100 * by_chance:.1f} % by chance"
+    title = f"R@1 {100 * recall[1]:.1f} % of {counted(total, 'query', 'queries')}, {100 * by_chance:.1f} % by chance"
     with replacing(out / "neighbors.png") as part:
         _sheet(sets, found, title).save(part, "PNG")
     measured = {"recall": recall, "recall_1_interval": interval, "chance_1": by_chance}
@@ -124,14 +125,15 @@ def _sheet(sets: Sets, found: Nearest, title: str) -> Image.Image:
             ]
         )
     right = int(hits[chosen].sum())
-    details = f"Shown: {right} queries whose nearest video is of their class, and {len(chosen) - right} others."
+    hits_shown = counted(right, "query", "queries")
+    details = f"Shown: {hits_shown} with a nearest video of the right class, {len(chosen) - right} without."
     return contact_sheet.draw(f"{title}\n{details} Green: the query's class. Red: another.", rows)
 
 
-def count_lines(sets: Sets, counted: str) -> list[str]:
+def count_lines(sets: Sets, as_what: str) -> list[str]:
     """Format the numbers of videos, and the unreadable ones, as lines to print."""
     lines = [f"queries     {sets.facts['queries']:6}", f"gallery     {sets.facts['gallery']:6}"]
-    for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
+    for what, happens in (("queries", f"counted {as_what}"), ("gallery", "left out")):
         if names := list(sets.facts["unreadable"][what]):
             lines.append(unreadable_line(names, f"{what}, {happens}"))
     return lines

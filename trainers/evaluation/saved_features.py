@@ -14,6 +14,7 @@ import numpy as np
 
 from configs.errors import UserError, shown
 from configs.schema import Data, Recognition
+from configs.words import counted
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
@@ -58,8 +59,8 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if shared:
         raise UserError(
-            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such "
-            "a video finds itself; let data.list and data.test_list name different videos"
+            f"{len(shared)} of {counted(len(queries), 'test video')} also in the training list, the first "
+            f"{shown(shared[0])}: such a video finds itself; let data.list and data.test_list name different videos"
         )
     missing = [note for dataset in datasets for note in dataset.notes] + notes_on(gallery, queries)
     ranks.note([*clip_differences(config, weights.clip), *missing])
@@ -137,13 +138,13 @@ def _read(path: Path, videos: int) -> np.ndarray | None:
         with np.load(path, allow_pickle=False) as file:
             values: np.ndarray = file["values"]
         if values.ndim != 2 or len(values) != videos:
-            raise ValueError(f"it holds {values.shape} for {videos} videos")
+            raise ValueError(f"it holds {values.shape} for {counted(videos, 'video')}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         print(f"note: the saved features in {path} are damaged ({error}); they are made again", flush=True)
         return None
-    print(f"note: the features of {videos} videos are those saved in {path}", flush=True)
+    print(f"note: the features of {counted(videos, 'video')} are those saved in {path}", flush=True)
     return values
 
 
@@ -153,4 +154,5 @@ def _write(path: Path, values: np.ndarray) -> None:
         with replacing(path) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, values=values)
     except OSError as error:
-        print(f"note: the features of {len(values)} videos cannot be saved in {path.parent}: {error.strerror}")
+        videos = counted(len(values), "video")
+        print(f"note: the features of {videos} cannot be saved in {path.parent}: {error.strerror}")

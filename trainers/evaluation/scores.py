@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import confusion
 from trainers.evaluation.intervals import in_words, wilson
@@ -70,12 +71,12 @@ def figures(found: Predictions) -> dict[str, Any]:
 
 def as_text(measured: Mapping[str, Any]) -> str:
     """Format the metrics as text."""
-    present = f"{measured['classes_present']} of {measured['classes']} classes have videos"
+    present = f"videos of {measured['classes_present']} of {counted(measured['classes'], 'class', 'classes')}"
     lines = [
         f"top-1       {100 * measured['top1']:6.2f} %   {in_words(measured['top1_interval'])}",
         *([] if measured["top5"] is None else [f"top-5       {100 * measured['top5']:6.2f} %"]),
         f"mean class  {100 * measured['mean_class_accuracy']:6.2f} %   ({present})",
-        f"videos      {measured['videos']:6}     ({measured['views']} views)",
+        f"videos      {measured['videos']:6}     ({counted(measured['views'], 'view')})",
     ]
     if names := list(measured["unreadable"]):
         lines.append(unreadable_line(names, "counted as wrong"))
@@ -100,7 +101,7 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     lines = [as_text(measured), f"files       {out}"]
     drawn = len(columns) if found.unreadable else len(classes)
     try:
-        title = f"{100 * measured['top1']:.1f} % of {measured['videos']} videos are right"
+        title = f"{100 * measured['top1']:.1f} % of {counted(measured['videos'], 'video')} right"
         confusion.draw(table[:, :drawn], columns[:drawn], out / "confusion.png", title=title)
     except UserError as error:  # the picture is optional
         lines.append(f"note: {error}")

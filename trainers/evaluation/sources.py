@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.prepare.job import Failure, Job, store_video
@@ -77,9 +78,9 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
     failed = {name: str(result) for name, result in gathered.items() if not isinstance(result, Record)}
     if not records:
         name = min(failed)
-        raise UserError(f"none of the {len(failed)} videos can be read; {found.videos[name]}: {failed[name]}")
+        raise UserError(f"0 of {counted(len(failed), 'video')} can be read; {found.videos[name]}: {failed[name]}")
     counts = Counter(note for record in records.values() for note in record.notes)
-    ranks.note(f"{count} videos {note}" for note, count in counts.items())
+    ranks.note(f"{counted(count, 'video')} {note}" for note, count in counts.items())
     index = Index.build(sources[0], records, labels=labels, class_names=class_names)
     return Videos(index, labels, failed, folder)
 

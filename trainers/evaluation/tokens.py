@@ -9,6 +9,7 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool3d
 
 from configs.errors import UserError
 from configs.schema import Data
+from configs.words import counted
 from dali_pipelines import limits
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
@@ -44,7 +45,7 @@ def extract_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, 
         positions_BCTHW = adaptive_avg_pool3d(backbone(clips_BCTHW).float(), grid)
         return positions_BCTHW.movedim(1, -1).flatten(1).half()
 
-    views = per_video(pooled, index, cfg, ranks, data, desc=f"feature maps of {len(index)} videos")
+    views = per_video(pooled, index, cfg, ranks, data, desc=f"feature maps of {counted(len(index), 'video')}")
     shape = (min(GRID[0], clips * times) * height * width, backbone.out_channels)
     table = np.full((len(index), *shape), np.nan, np.float16)
     for row, out in enumerate(views.outputs):
@@ -71,8 +72,9 @@ def _require_memory(views: int, grid: tuple[int, ...], backbone: Backbone, ranks
     needed = views * math.prod(grid) * backbone.out_channels * 2 * ranks.world_size
     most = MEMORY_SHARE * limits.memory()
     if needed > most:
+        videos, of = counted(len(index), "video"), counted(views, "view")
         raise UserError(
-            f"the tokens of {len(index)} videos, {views} views of {' x '.join(map(str, grid))} positions, would take "
-            f"{needed / 2**30:.1f} GiB on {ranks.world_size} ranks, more than {most / 2**30:.1f} GiB, a quarter of the "
-            "memory: take fewer views with --clips and --crops, fewer ranks, or shorter lists"
+            f"the tokens of {videos}, {of} of {' x '.join(map(str, grid))} positions, would take "
+            f"{needed / 2**30:.1f} GiB on {counted(ranks.world_size, 'rank')}, more than {most / 2**30:.1f} GiB, a "
+            "quarter of the memory: take fewer views with --clips and --crops, fewer ranks, or shorter lists"
         )

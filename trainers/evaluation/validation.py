@@ -76,7 +76,7 @@ class Validator:
                 return f"the best checkpoint up to step {step} is not in {folder}: the search for it begins anew"
             with replacing(ours) as part:
                 shutil.copyfile(theirs, part)
-            return f"{ours} is that of {folder}"
+            return f"{ours} was copied from {folder}"
 
         note = self.ranks.on_rank0(bring)
         if note.endswith("anew"):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from configs.errors import UserError, shown
 from configs.schema import Data
+from configs.words import counted
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import bar
 from dali_pipelines.store.index import Index
@@ -44,8 +45,9 @@ def require_finite(what: str, names: Sequence[str], values: np.ndarray, read: np
     broken = np.flatnonzero(read & ~np.isfinite(values.reshape(len(values), -1)).all(1))
     if len(broken):
         raise UserError(
-            f"the {what} of {len(broken)} of {len(names)} videos are not finite, the first {shown(names[broken[0]])}: "
-            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
+            f"the {what} of {len(broken)} of {counted(len(names), 'video')} are not finite, the first "
+            f"{shown(names[broken[0]])}: the network's weights are finite, but too large for these videos; "
+            "take an earlier checkpoint"
         )
 
 

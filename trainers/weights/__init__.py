@@ -51,14 +51,11 @@ class Weights:
     """The id of the run that wrote them; "" if unknown."""
     origin: str = ""
     """The system whose checkpoint they were imported from, such as "ctp"; "" if from a run."""
+    sha256: str = ""
+    """Of the file as it was read: a training run may replace or remove it before a result names it."""
 
     def __post_init__(self) -> None:
         require_finite(self.model, self.path)
-
-    @property
-    def sha256(self) -> str:
-        """Return the file's SHA-256."""
-        return sha256_of(self.path)
 
     def views(self) -> Clips:
         """Return the views of whole videos that match the training; for a classifier, those of its recipe.
@@ -157,6 +154,7 @@ def read(where: str | Path) -> Weights:
         classes=tuple(content.get("classes", ())),
         run=content.get("run", ""),
         origin=content.get("imported", {}).get("from", ""),
+        sha256=sha256_of(path),
     )
 
 
@@ -190,7 +188,7 @@ def _exported(path: Path) -> Weights:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} and {facts_file.name} are damaged or no export ({error}); export again") from None
     model = {f"{BACKBONE}{key}": value for key, value in state.items()}
-    return Weights(path=path, backbone=name, model=model, config=None, step=step, clip=clip)
+    return Weights(path=path, backbone=name, model=model, config=None, step=step, clip=clip, sha256=written)
 
 
 def classifier_weights(weights: Weights) -> Recognition:

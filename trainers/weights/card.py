@@ -12,6 +12,7 @@ import yaml
 
 from configs.errors import shown
 from configs.load import dump
+from configs.words import counted
 from nets.tasks import net_module
 from trainers.engine.work_dir import CHECKPOINTS, run_in
 from trainers.weights import Weights
@@ -103,8 +104,9 @@ def _training(weights: Weights) -> str:
         )
     else:
         listed = f"those videos of {names['root']} that {names['list']} names" if "list" in names else names["root"]
+        steps = counted(weights.step, "optimizer step")
         how = (
-            f"Task `{config.task}`, {weights.step} optimizer steps of {config.train.global_batch} videos each, on "
+            f"Task `{config.task}`, {steps} of {counted(config.train.global_batch, 'video')} each, on "
             f"{listed}. The number of videos is not recorded. The recipe:"
         ).replace("\n", " ")
     recipe = dump(replace(config, work_dir=Path(config.work_dir).name, data=replace(config.data, **names)))
@@ -143,7 +145,7 @@ def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[st
             share, interval = found["top1"], found.get("top1_interval") or found["interval"]
             chance = found.get("chance")
         videos = found.get("videos", found.get("queries"))
-        where = f"{videos} videos of {shown(Path(found['data']['root']).name)}"
+        where = f"{counted(videos, 'video')} of {shown(Path(found['data']['root']).name)}"
         rows.append(
             (MEASURED[path.stem], where, _percent(share), " to ".join(map(_percent, interval)), _percent(chance))
         )
@@ -166,7 +168,7 @@ def _logged(weights: Weights) -> list[tuple[str, ...]]:
         if name and last and name in last[0]:
             mean = {key: sum(line[key] for line in last) / len(last) for key in (name, "chance") if key in last[0]}
             chance = f"{mean['chance']:.3g}" if name == metric and "chance" in mean else ""
-            steps = f"training videos, mean of {len(last)} logged steps up to {last[-1]['step']}"
+            steps = f"training videos, mean of {counted(len(last), 'logged step')} up to {last[-1]['step']}"
             rows.append((name, steps, f"{mean[name]:.4g}", "", chance))
     return rows
 

@@ -66,7 +66,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         if "format" in content and "identity" in content:
-            raise UserError(f"{path} is a checkpoint of this project: it can be used as it is")
+            raise UserError(f"{path} is a checkpoint of clipfeed already: use it as it is")
         parts = {name: content[name] for name in PARTS if isinstance(content.get(name), Mapping)}
         if parts:
             return {f"{name}.{key}": value for name in parts for key, value in _state_dict(parts[name], path).items()}

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.datasets.formats import Lists, Reading, Source
 from dali_pipelines.datasets.formats.plain import DELIMITERS
 
@@ -48,7 +49,7 @@ def table(source: Source, delimiter: str = ",") -> list[list[str]]:
     header = delimiter.join(rows[0])
     for row in rows:
         if len(row) != len(rows[0]):
-            raise source.error(delimiter.join(row), f"a line must have the {len(rows[0])} columns {header}")
+            raise source.error(delimiter.join(row), f"a line must have the {counted(len(rows[0]), 'column')} {header}")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Archives read in place. To add one, write its module here and name it in `ARCHIVES`."""
+"""Read archives in place. To add a kind, write its module here and add it to `ARCHIVES`."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from dali_pipelines.store.storage import Span, storage_of
 
 ARCHIVES: Mapping[str, Callable[[str], Contents]] = {"LMDB": read_lmdb, "tar": read_tar, "zip": read_zip}
 SUFFIXES = (".zip", ".tar", ".lmdb", ".mdb", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".gz", ".7z", ".rar")
-"""Suffixes of files whose first bytes are looked at."""
+"""Suffixes of files whose first bytes are checked."""
 UNREADABLE = ("gzip", "bzip2", "xz", "zstd", "7-Zip", "RAR", "HDF5")
 
 _SIGNATURES = (
@@ -31,14 +31,14 @@ _LONGEST = max(at + len(sign) for _, at, sign in _SIGNATURES)
 
 
 def kind_of(location: str) -> str:
-    """Return which archive a file is by its first bytes, "" where it is none; OSError when it cannot be read."""
+    """Return the kind of archive by a file's first bytes, "" if it is none; OSError if it cannot be read."""
     end = min(_LONGEST, storage_of(location).size(location))
     head = storage_of(location).read([Span(location, 0, end)]).tobytes()
     return next((kind for kind, at, sign in _SIGNATURES if head[at : at + len(sign)] == sign), "")
 
 
 def read_archive(location: str, kind: str) -> Contents:
-    """List the videos of an archive of that kind.
+    """List the videos of an archive of `kind`.
 
     Raises:
         VideoError: it is damaged, holds no videos, or is of a kind that cannot be read in place.

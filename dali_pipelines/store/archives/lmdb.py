@@ -1,8 +1,8 @@
-"""LMDB environments whose values are msgpack lists of pictures, as CSTP and CoCLR keep them (specs/cstp.md 6.3).
+"""LMDB environments whose values are msgpack lists of pictures, as in CSTP and CoCLR (specs/cstp.md 6.3).
 
-The pages are read here and not by LMDB, so that they may lie anywhere, and because what is wanted is where values lie:
-those of more than a quarter of a page lie in one piece in overflow pages, small ones in the leaf. The format is that of
-data version 1 (LMDB 0.9, its mdb.c): 64-bit, little-endian.
+The pages are parsed here, not by LMDB, to support any storage and to learn the offsets of values: those of more than a
+quarter of a page are contiguous in overflow pages, small ones are in the leaf. The format is data version 1 (mdb.c of
+LMDB 0.9): 64-bit, little-endian.
 """
 
 import struct
@@ -18,19 +18,19 @@ from dali_pipelines.store.storage import open_ranged
 
 MAGIC = 0xBEEFC0DE
 MAGIC_AT = 16
-"""Behind the header of the page."""
+"""After the page header."""
 DATA_VERSION = 1
-_HEADER = struct.Struct("<Q2xHHH")  # number, flags, end of the pointers to nodes, begin of the nodes
+_HEADER = struct.Struct("<Q2xHHH")  # number, flags, end of the node pointers, start of the nodes
 _BRANCH, _LEAF = 0x01, 0x02
 _BIG, _SUB, _DUPLICATES = 0x01, 0x02, 0x04
 _NONE = 2**64 - 1
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
-"""Of msgpack: bytes of the length that follows each type of bytes (bin) and text (str; before version 1, bytes too)."""
+"""msgpack type -> bytes of the length that follows it: bytes (bin) and text (str; before version 1, bytes too)."""
 _ARRAYS = {0xDC: 2, 0xDD: 4}
 
 
 class Entry(NamedTuple):
-    """A key and where its value lies."""
+    """A key and the byte range of its value."""
 
     key: bytes
     begin: int
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 
 def read_lmdb(location: str) -> Contents:
-    """List the videos of an LMDB, named by its `__order__`; else by their keys.
+    """List the videos of an LMDB, named by its `__order__`, else by their keys.
 
     Raises:
         VideoError: it is damaged, or a name points outside.
@@ -73,7 +73,7 @@ def _texts(file: BinaryIO, entry: Entry) -> Iterator[str]:
 
 
 def entries(file: BinaryIO) -> Iterator[Entry]:
-    """Yield the entries of an environment's main database, in the order of the keys; ValueError when it is damaged."""
+    """Yield the entries of an environment's main database, in key order; ValueError if it is damaged."""
     pages, root = _open(file)
     stack, seen = [root] if root != _NONE else [], set[int]()
     while stack:
@@ -108,7 +108,7 @@ class _Pages(NamedTuple):
 
 
 def _open(file: BinaryIO) -> tuple[_Pages, int]:
-    """Return the pages, and the root of the main database by the later of the two meta pages."""
+    """Return the pages, and the main database's root from the newer of the two meta pages."""
     first = _meta(file, 0)
     pages = _Pages(file, first.page_size, file.seek(0, 2))
     if pages.size not in {2**power for power in range(9, 17)}:
@@ -130,13 +130,13 @@ def _meta(file: BinaryIO, at: int) -> _Meta:
     magic, version = struct.unpack_from("<II", data)
     if magic != MAGIC or version & 0xFFFF != DATA_VERSION:
         raise ValueError(f"it has data version {version & 0xFFFF}, {DATA_VERSION} is known: copy it with LMDB 0.9")
-    # Two databases of 48 bytes from 24 on: free pages, whose first field is the size of pages, and main.
+    # Two databases of 48 bytes each, from byte 24: free pages, whose first field is the page size, and main.
     (page_size,), (root, _, transaction) = struct.unpack_from("<I", data, 24), struct.unpack_from("<3Q", data, 112)
     return _Meta(page_size, root, transaction)
 
 
 def _node(page: bytes, at: int) -> tuple[int, int, int, int]:
-    """Return the 16-bit fields of a node: low and high half of a size, flags, bytes of the key."""
+    """Return the 16-bit fields of a node: low and high half of a size, flags, key size."""
     if at + 8 > len(page):
         raise ValueError("a node lies outside of its page")
     low, high, flags, key = struct.unpack_from("<4H", page, at)
@@ -161,12 +161,12 @@ def _entry(pages: _Pages, number: int, page: bytes, at: int) -> Entry:
 
 
 def elements(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of each element of a msgpack list of bytes or texts that lies from `begin` to `end`.
+    """Yield start and end of each element of the msgpack list of bytes or texts in `begin` to `end`.
 
-    The file may be moved between elements. Source: github.com/msgpack/msgpack/blob/master/spec.md.
+    Callers may seek between elements. Source: github.com/msgpack/msgpack/blob/master/spec.md.
 
     Raises:
-        ValueError: it is no such list, or not whole.
+        ValueError: it is no such list, or cut off.
     """
     kind, at = _number(file, begin, 1, end)
     if kind in _ARRAYS:
@@ -190,7 +190,7 @@ def elements(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _number(file: BinaryIO, at: int, length: int, end: int) -> tuple[int, int]:
-    """Return the big-endian number at a place, and where it ends."""
+    """Read a big-endian number; return it and where it ends."""
     if at + length > end:
         raise ValueError("is cut off")
     file.seek(at)

@@ -1,4 +1,4 @@
-"""The videos among the members of a zip or tar: pictures by their folders, video files one by one."""
+"""Find the videos among the members of a zip or tar: folders of pictures, and video files."""
 
 import posixpath
 from collections import Counter, defaultdict
@@ -29,9 +29,9 @@ class Contents:
     """The videos of an archive.
 
     Attributes:
-        videos: by their names in it; the empty name where the whole archive is one video.
-        labels: what the archive says of their classes, by the same names.
-        others: how many files are neither, by suffix.
+        videos: by name in the archive; the name is empty if the whole archive is one video.
+        labels: their classes according to the archive, by name.
+        others: number of other files, by suffix.
     """
 
     videos: Mapping[str, Place]
@@ -45,13 +45,13 @@ def is_inside(name: str) -> bool:
 
 
 def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Member]) -> Contents:
-    """Sort the members of an archive into videos.
+    """Group the members of an archive into videos.
 
-    A folder of numbered pictures is a video, and so is each video file. One series of pictures and nothing else is
-    the video that the archive is.
+    A folder of numbered pictures is one video, as is each video file. If there is just one series of pictures and no
+    video file, the archive itself is the video.
 
     Raises:
-        VideoError: there is no video, or a member of a video points outside or cannot be read.
+        VideoError: there is no video, a member points outside, or a picture cannot be read.
     """
     files: dict[str, Member] = {}
     folders: dict[str, dict[str, Member]] = defaultdict(dict)
@@ -94,7 +94,7 @@ def _file(location: str, name: str, member: Member) -> Place:
 
 
 def _pictures(location: str, kind: Literal["zip", "tar"], name: str, of: Mapping[str, Member]) -> Place | None:
-    """Return the place of a folder of pictures; None when they have no numbers."""
+    """Return the place of a folder of pictures; None if they have no numbers."""
     try:
         series = Series.of(of)
     except ValueError as error:

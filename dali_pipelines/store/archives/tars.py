@@ -1,4 +1,4 @@
-"""Tars: shards of videos in WebDataset's layout (KEY.mp4 beside KEY.cls or KEY.json), or folders of pictures."""
+"""Tars: shards of videos in WebDataset's layout (KEY.mp4 with KEY.cls or KEY.json), or folders of pictures."""
 
 import json
 import tarfile
@@ -15,7 +15,7 @@ LABEL_SUFFIXES = (".cls", ".json")
 
 
 def read_tar(location: str) -> Contents:
-    """List the videos of a tar, and their labels; VideoError when it is damaged or not to be read in place."""
+    """List the videos of a tar and their labels; VideoError if it is damaged or cannot be read in place."""
     labels: dict[str, str] = {}
     with open_ranged(location) as file:
         found = contents(location, "tar", _members(file, labels))
@@ -24,7 +24,7 @@ def read_tar(location: str) -> Contents:
 
 
 def _members(file: BinaryIO, labels: dict[str, str]) -> Iterator[Member]:
-    """Yield the files of a tar; put the labels among them into `labels`, by their keys."""
+    """Yield the files of a tar; put labels into `labels` by key instead."""
     for info in _headers(file):
         fault = ""
         if info.issym() or info.islnk():
@@ -54,25 +54,25 @@ def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             if info.isreg() and info.offset_data + info.size > length:
                 raise VideoError(f"is cut off: its member {info.name!r} ends at byte {info.offset_data + info.size}")
             offset = info.offset
-            tar.members.clear()  # type: ignore[attr-defined]  # it keeps them all
+            tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all
             yield info
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a damaged header for the end
             raise VideoError(f"is damaged: there is no header at byte {tar.offset}")
     except (VideoError, GeneratorExit):
         raise
-    except Exception as error:  # of damage: tarfile promises TarError, and raises others
+    except Exception as error:  # damaged files raise more than the documented TarError
         raise VideoError(f"is no whole tar: {' '.join(str(error).split())}") from error
 
 
 def _key(name: str) -> str:
-    """Return WebDataset's key of a member: its path up to the first dot of its file's name."""
+    """Return WebDataset's key of a member: its path up to the first dot of the file name."""
     folder, slash, base = name.removeprefix("./").rpartition("/")
     return folder + slash + base.partition(".")[0]
 
 
 def read_label(data: bytes, suffix: str) -> str | None:
-    """Return the class id or name of a .cls or .json file, None where it has none."""
+    """Return the class id or name in a .cls or .json file, None if it has none."""
     try:
         text = data.decode().strip()
         value = text if suffix == "cls" else json.loads(text)["label"]

@@ -1,4 +1,4 @@
-"""Zips: of the pictures of one video, as CtP keeps them (specs/ctp.md 5), or of many videos."""
+"""Zips of the pictures of one video, as in CtP (specs/ctp.md 5), or of many videos."""
 
 import zipfile
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from dali_pipelines.store.reader import MAX_INFLATED
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import open_ranged
 
-LOCAL_HEADER = 30  # bytes before the name; its length and that of an extra field behind it are at 26 and 28
+LOCAL_HEADER = 30  # bytes before the name; the lengths of name and extra field are at 26 and 28
 ENCRYPTED = 1
 _WAYS = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
 
 
 def read_zip(location: str) -> Contents:
-    """List the videos of a zip; VideoError when it is damaged or not to be read in place."""
+    """List the videos of a zip; VideoError if it is damaged or cannot be read in place."""
     with open_ranged(location) as file:
         return contents(location, "zip", _members(file))
 
@@ -24,7 +24,7 @@ def read_zip(location: str) -> Contents:
 def _members(file: BinaryIO) -> Iterator[Member]:
     try:
         infos = zipfile.ZipFile(file).infolist()
-    except Exception as error:  # of damage: zipfile promises BadZipFile, and raises six others
+    except Exception as error:  # damaged files raise BadZipFile, as documented, and six others
         raise VideoError(f"is no whole zip: {' '.join(str(error).split())}") from error
     for info in infos:
         name, fault, begin = info.filename.replace("\\", "/"), "", info.header_offset
@@ -45,9 +45,9 @@ def _members(file: BinaryIO) -> Iterator[Member]:
 
 
 def data_begin(file: BinaryIO, header: int, size: int) -> int:
-    """Return where the bytes of a member begin, behind its local header; VideoError when they are not there.
+    """Return where a member's bytes start, after its local header; VideoError if they are not there.
 
-    The header has fields of its own length, which may differ from those in the directory.
+    The lengths of the local header's fields may differ from those in the directory.
     """
     length = file.seek(0, 2)
     file.seek(min(max(header, 0), length))  # a damaged directory may say anything

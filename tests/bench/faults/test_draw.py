@@ -27,5 +27,5 @@ def test_rows_without_a_curve_are_an_error_that_names_the_faults_with_one(tmp_pa
 
 
 def test_a_picture_of_no_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"--plot: of which --json FILE"):
+    with pytest.raises(UserError, match=r"--plot needs --json FILE"):
         main(["--plot", str(tmp_path / "memory.png")])

@@ -195,6 +195,6 @@ def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(set
             assert [*of_protocol["rot3d"]["seeds"].values()] == pytest.approx(right, abs=1e-4)
     assert "finetune" in report["figures"]["ut_set1_to_set2"]
     assert (tmp_path / "out/real_motion_64.png").stat().st_size > 1000
-    with pytest.raises(UserError, match=r"real_motion_64.json has finetuned for 1 epochs, not 2: choose another --out"):
+    with pytest.raises(UserError, match=r"real_motion_64.json has finetuned for 1 epoch, not 2: choose another --out"):
         real_motion.main([*words[:-1], "--epochs", "2", "--seeds", "0"])
     assert "| `rot3d` |" in capsys.readouterr().out

@@ -76,13 +76,13 @@ def test_class_ids_do_not_depend_on_which_videos_are_missing(tmp_path):
 
 def test_ids_in_one_list_and_names_in_the_other_are_refused(tmp_path):
     build(tmp_path, *NAMES)
-    with pytest.raises(UserError, match=r"one has class ids and one names; write classes into the dataset with"):
+    with pytest.raises(UserError, match=r"has class ids, the other class names; write classes into the dataset with"):
         open_data(recipe(tmp_path, "a.avi 1\nb.avi 2\n", "c.avi run\nd.avi walk\n"), "train")
 
 
 def test_a_test_list_without_labels_is_refused_before_training(tmp_path):
     build(tmp_path, *NAMES)
-    with pytest.raises(UserError, match=r"test.txt has no labels for them; write classes into the dataset"):
+    with pytest.raises(UserError, match=r"test.txt has no labels; write classes into the dataset"):
         open_data(recipe(tmp_path, "a 0\nb 1\n", "c\nd\n"), "train")
 
 
@@ -90,7 +90,7 @@ def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
     names = ["run/a", "run/b", "walk/c", "walk/d"]
     build(tmp_path, *names, classes={name: name.split("/")[0] for name in names})
     (tmp_path / "list.txt").write_text("run/a 0\nrun/b 1\nwalk/c 0\nwalk/d 1\n")
-    with pytest.raises(UserError, match=r"gives other videos one label than .* gives one class: they are of different"):
+    with pytest.raises(UserError, match=r"groups the videos into other classes than .*: they are of different"):
         open_dataset(tmp_path, tmp_path / "list.txt", labeled=True)
 
 
@@ -182,12 +182,12 @@ def test_a_list_of_the_users_in_the_dataset_is_never_written_over(tmp_path):
 def test_a_recipe_may_skip_missing_videos_and_names_them(tmp_path):
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, "a 0\ngone 0\nb 1\n", "c 1\nlost.mp4 0\n")
-    with pytest.raises(UserError, match=r"names 1 videos .* \(gone\).*`--set data.missing=skip`"):
+    with pytest.raises(UserError, match=r"names 1 video .* \(gone\).*`--set data.missing=skip`"):
         open_data(data, "train")
     data = recipe(tmp_path, "a 0\ngone 0\nb 1\n", "c 1\nlost.mp4 0\n", missing="skip")
     train, test = open_data(data, "train"), open_data(data, "test")
     assert (train.missing, test.missing) == (("gone",), ("lost.mp4",))
     assert train.index.names.texts() == ("a", "b")
-    assert train.notes == [f"1 of 3 videos of {tmp_path}/train.txt are missing: gone"]
+    assert train.notes == [f"1 of 3 videos of {tmp_path}/train.txt missing: gone"]
     with pytest.raises(UserError, match=r"names 2 videos that .* does not hold \(x, y\)"):
         open_data(recipe(tmp_path, "x 0\ny 1\n", "c 1\n", missing="skip"), "train")

@@ -59,7 +59,7 @@ def test_files_that_differ_in_their_suffix_alone_keep_it_in_their_names(tmp_path
     touch(*(tmp_path / "v" / name for name in ("a.mp4", "a.webm", "b.mkv", "b.mp4", "c.mp4")))
     names, notes = found_in(tmp_path / "v")
     assert names == ["a.mp4", "a.webm", "b.mkv", "b.mp4", "c"]
-    assert notes == ("2 names stand for several videos each, which get longer ones: a, b",)
+    assert notes == ("videos that share 2 names get longer names: a, b",)
 
 
 def test_archives_are_named_by_their_path_and_what_they_hold_by_its_own(tmp_path):
@@ -84,7 +84,7 @@ def test_files_of_other_suffixes_are_counted_by_them(tmp_path):
     touch(*(tmp_path / "v" / name for name in ("a.mp4", "x.txt", "y.TXT", "z.wav", "n_frames", ".hidden", "._a.mp4")))
     assert found_in(tmp_path / "v") == (
         ["a"],
-        ("passed over 4 files by their suffixes, none of a video: .txt (2), none (1), .wav (1)",),
+        ("passed over 4 files without a video suffix: .txt (2), none (1), .wav (1)",),
     )
 
 
@@ -95,8 +95,7 @@ def test_hidden_folders_those_of_other_programs_and_unfinished_downloads_are_pas
     assert names == ["run/a", "run/y.f"]
     v = tmp_path / "v"
     assert notes == (
-        f"passed over 3 folders that are hidden or another program's: {v}/.Trash-1000, {v}/.ipynb_checkpoints, "
-        f"{v}/@eaDir",
+        f"passed over 3 folders hidden or of another program: {v}/.Trash-1000, {v}/.ipynb_checkpoints, {v}/@eaDir",
         f"passed over 3 files that a download left unfinished: {v}/run/x.f137.mp4, {v}/run/x.f251-drc.webm, "
         f"{v}/run/x.temp.mp4",
     )
@@ -107,7 +106,7 @@ def test_of_a_folder_and_a_link_to_it_the_name_of_the_folder_stands_and_the_link
     (tmp_path / "v" / "HandStandPushups").symlink_to("HandstandPushups")
     names, (note,) = found_in(tmp_path / "v")
     assert names == ["HandstandPushups/a"]
-    assert note.endswith(f"by their own names: {tmp_path}/v/HandStandPushups -> {tmp_path}/v/HandstandPushups")
+    assert note.endswith(f"by its own name: {tmp_path}/v/HandStandPushups -> {tmp_path}/v/HandstandPushups")
 
 
 @pytest.mark.parametrize("name", ["prepared", "deep/prepared2"])
@@ -115,9 +114,9 @@ def test_a_prepared_dataset_in_the_source_is_passed_over_wherever_it_lies(tmp_pa
     touch(tmp_path / "a.mp4", tmp_path / name / "index.npz", tmp_path / name / "videos" / "a.mp4")
     assert found_in(tmp_path, out=str(tmp_path / "o")) == (
         ["a"],
-        (f"passed over 1 prepared datasets: {tmp_path / name}",),
+        (f"passed over 1 prepared dataset: {tmp_path / name}",),
     )
-    with pytest.raises(UserError, match=f"no video files.*passed over 1 prepared datasets: {tmp_path / name}"):
+    with pytest.raises(UserError, match=f"no video files.*passed over 1 prepared dataset: {tmp_path / name}"):
         found_in(tmp_path / name)
 
 
@@ -133,7 +132,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(search, "list_folder", refuse)
     assert found_in(tmp_path) == (
         ["run/a"],
-        (f"passed over 1 folders that cannot be read (Permission denied): {tmp_path}/secret",),
+        (f"passed over 1 folder that cannot be read (Permission denied): {tmp_path}/secret",),
     )
 
 
@@ -146,7 +145,7 @@ def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
     (tmp_path / "device.mp4").symlink_to("/dev/zero")
     names, notes = found_in(tmp_path)
     assert names == ["a"]
-    assert notes == tuple(f"passed over 1 {kind}s: {tmp_path}/{kind}.mp4" for kind in ("device", "pipe", "socket"))
+    assert notes == tuple(f"passed over 1 {kind}: {tmp_path}/{kind}.mp4" for kind in ("device", "pipe", "socket"))
     for kind in ("device", "pipe", "socket"):
         with pytest.raises(UserError, match=f"{kind}.mp4 is a {kind} and no file"):
             found_in(tmp_path / f"{kind}.mp4")
@@ -163,7 +162,7 @@ def test_of_broken_links_only_those_of_videos_are_quarantined(tmp_path):
     make_video(tmp_path / "v" / "a.mp4", frames=3)
     (tmp_path / "v" / "c.mp4").symlink_to("gone.mp4")
     (tmp_path / "v" / "notes").symlink_to("gone")
-    assert found_in(tmp_path / "v") == (["a", "c"], (f"passed over 1 broken links: {tmp_path}/v/notes",))
+    assert found_in(tmp_path / "v") == (["a", "c"], (f"passed over 1 broken link: {tmp_path}/v/notes",))
     command = [str(tmp_path / "v"), "--out", str(tmp_path / "o"), "--codec", "original", "--workers", "1"]
     assert main(command) == 3
     assert (
@@ -248,7 +247,7 @@ def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
     ("text", "message"),
     [
         ("a,1\n", "has no label for 2 of the videos: b, c"),
-        ("a,1\nb,1\nc,1\nx,1\ny.avi,2\n", "has labels for 2 videos that are not there: x, y"),
+        ("a,1\nb,1\nc,1\nx,1\ny.avi,2\n", "has labels for 2 videos that the sources do not hold: x, y"),
         ("a\n", "a line must be name,label and not 'a'"),
     ],
 )

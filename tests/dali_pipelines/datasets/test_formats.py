@@ -73,13 +73,13 @@ def test_quarantined_videos_are_passed_over_and_named(splits, tmp_path, capsys):
         csv.writer(file).writerows([("path", "reason"), (f"/films/clap/{CLAP[2]}.avi", "truncated, alas")])
     make("hmdb51", splits, root)
     assert contents(root) == {name: [v for v in videos if CLAP[2] not in v] for name, videos in LISTS.items()}
-    note = f"1 of 3 videos of {root}/trainlist01.txt are quarantined (reasons in {root}/quarantine.csv): clap/{CLAP[2]}"
+    note = f"1 of 3 videos of {root}/trainlist01.txt quarantined (reasons in {root}/quarantine.csv): clap/{CLAP[2]}"
     assert note in capsys.readouterr().out
 
 
 def test_videos_that_are_simply_not_there_are_counted_and_no_list_is_written(splits, tmp_path):
     root = hmdb51(tmp_path / "data", without="climb_stairs")
-    with pytest.raises(UserError, match=rf"names 1 videos that {root} does not hold \(climb_stairs/{CLIMB[0]}.avi\)"):
+    with pytest.raises(UserError, match=rf"names 1 video that {root} does not hold \(climb_stairs/{CLIMB[0]}.avi\)"):
         make("hmdb51", splits, root)
     assert contents(root) == {}
 
@@ -134,8 +134,8 @@ def test_two_commands_lead_from_the_pictures_of_something_something_to_labeled_l
     assert prepare.main(arguments) == 3
     make("ssv1", makers, root)
     printed = capsys.readouterr().out
-    assert f"1 of 2 videos of {root}/validation.txt are quarantined (reasons in {root}/quarantine.csv): 8" in printed
-    assert "3 classes; 1 of 5 videos have none" in printed
+    assert f"1 of 2 videos of {root}/validation.txt quarantined (reasons in {root}/quarantine.csv): 8" in printed
+    assert "3 classes; 1 of 5 videos without a class" in printed
 
     assert contents(root) == {"train.txt": ["20", "3", "9"], "validation.txt": ["100"]}
     assert labels(root, "train.txt") == [1, 0, 2]

@@ -43,7 +43,7 @@ def test_the_labels_of_a_list_are_the_classes_where_the_dataset_has_none(tmp_pat
 def test_a_list_without_labels_for_videos_without_classes_is_refused_with_the_way_out(tmp_path, name):
     build(tmp_path, *UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
-    with pytest.raises(UserError, match=r"3 videos without a class.* has no labels .*clipfeed lists"):
+    with pytest.raises(UserError, match=r"3 videos without a class.* has no labels; .*clipfeed lists"):
         open_dataset(tmp_path, tmp_path / name, labeled=True)
 
 
@@ -138,11 +138,11 @@ def test_dead_links_of_kinetics_are_an_error_with_a_flag_that_leaves_them_out_an
     kinetics(tmp_path / "annotations", of_400=True)
     root = tmp_path / "data"
     build(root, *[*CLIPS][1:])
-    with pytest.raises(UserError, match=r"names 1 videos .*abseiling/0347ZoDXyP0_000095_000105.*`--missing skip`"):
+    with pytest.raises(UserError, match=r"names 1 video .*abseiling/0347ZoDXyP0_000095_000105.*`--missing skip`"):
         run(root, "auto", tmp_path / "annotations")
     assert not [*root.glob("*.txt")]
     run(root, "auto", tmp_path / "annotations", "--missing", "skip")
-    assert "missing: 1 listed videos, named in" in capsys.readouterr().out
+    assert "missing: 1 listed video, named in" in capsys.readouterr().out
     assert (root / "missing.csv").read_text().splitlines()[1:] == ["abseiling/0347ZoDXyP0_000095_000105,in train.txt"]
     assert [*classes_in(root, "train.txt")] == ["shooting goal (soccer)/-3B32lodo2M_000059_000069"]
 

@@ -46,7 +46,7 @@ def test_a_list_that_tells_other_classes_apart_than_the_dataset_is_refused(tmp_p
     names = ucf_names(films=1)
     build(tmp_path, names)
     text = "".join(f"{name}.avi {1 + (name.split('/')[0] == 'YoYo')}\n" for name in names)
-    with pytest.raises(UserError, match=r"tells 2 classes apart, .* has 3 for its videos: they are of different data"):
+    with pytest.raises(UserError, match=r"has 2 classes, .* has 3 for the same videos: they are of different data"):
         open_list(tmp_path, text)
 
 
@@ -55,13 +55,13 @@ def test_a_number_at_the_end_of_a_name_is_not_taken_for_a_label(tmp_path):
     build(tmp_path, names)
     assert list(open_list(tmp_path, "".join(f"{name}\n" for name in names)).names.texts()) == names
     assert len(open_list(tmp_path, "".join(f"{name}.avi 3\n" for name in names))) == 4
-    with pytest.raises(UserError, match=r"tells 4 classes apart, .* has 1 for"):
+    with pytest.raises(UserError, match=r"has 4 classes, .* has 1 for"):
         open_list(tmp_path, "".join(f"{name}.avi {number}\n" for number, name in enumerate(names)))
 
 
 def test_videos_without_a_class_and_a_missing_test_list_are_named(tmp_path):
     Index.build(tmp_path, {"a": record(), "b": record()}, labels={"a": 0, "b": -1}, class_names=("x",)).save()
-    with pytest.raises(UserError, match="has 1 videos without a class, the first b; prepare it again with --labels"):
+    with pytest.raises(UserError, match="has 1 video without a class, the first b; prepare it again with --labels"):
         open_dataset(tmp_path, labeled=True)
     with pytest.raises(UserError, match=r"data.test_list: missing; name the file"):
         LabeledData(root=str(tmp_path)).list_of("test")

@@ -49,7 +49,7 @@ def test_videos_directly_in_splits_have_no_classes_and_that_is_said(tmp_path):
     lines = describe_classes(build(tmp_path, *names))
     assert lines == [
         "classes: none; they come from folders of classes, or from --labels LIST",
-        "splits: train (2 videos), val (1 videos)",
+        "splits: train (2 videos), val (1 video)",
     ]
 
 
@@ -66,7 +66,7 @@ def test_the_lists_of_the_splits_are_written_and_are_what_a_recipe_takes(tmp_pat
     assert train.index.class_names == ("jump", "run", "walk")
     assert open_dataset(tmp_path, tmp_path / "val.txt").index.names.texts() == NAMES[3:]
     (note,) = open_dataset(tmp_path).notes
-    assert "are taken, those of every list (3 of train.txt, 3 of val.txt); --set data.list=train.txt takes one" in note
+    assert "are taken, whatever their list (3 of train.txt, 3 of val.txt); --set data.list=train.txt takes that" in note
 
 
 def test_a_list_of_the_users_stays_and_one_of_ours_follows_the_dataset(tmp_path):
@@ -114,7 +114,7 @@ def test_prepare_prints_classes_and_splits_and_writes_their_lists(tmp_path, caps
     assert prepare(source, "--out", tmp_path / "data", *SMALL) == 0
     printed = capsys.readouterr().out
     assert "classes: 2 (run, walk)" in printed
-    assert "splits: train (2 videos), val (1 videos)" in printed
+    assert "splits: train (2 videos), val (1 video)" in printed
     assert Index.load(tmp_path / "data").class_names == ("run", "walk")
     train = open_dataset(tmp_path / "data", tmp_path / "data" / "train.txt", labeled=True).index
     assert train.names.texts() == ("train/run/a", "train/walk/b")

@@ -51,7 +51,7 @@ def test_a_dataset_with_more_folders_than_the_list_is_found_by_the_end_of_its_na
 
 def test_an_error_names_the_nearest_video_and_from_where_names_count(tmp_path):
     build(tmp_path, *HELD)
-    with pytest.raises(UserError, match=r"does not hold \(runs/b c.mp4\).*nearest name there is run/b c\. Names count"):
+    with pytest.raises(UserError, match=r"does not hold \(runs/b c.mp4\).*nearest name there is run/b c\. Names start"):
         open_dataset(tmp_path, listing(tmp_path, "runs/b c.mp4", "run/a.mp4"))
 
 
@@ -59,9 +59,9 @@ def test_a_list_in_latin_1_is_answered_by_its_encoding(tmp_path):
     build(tmp_path, *HELD, "run/café")
     path = tmp_path / "list.csv"
     path.write_bytes("name,label\nrun/café.mp4,x\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"\(run/caf\\udce9\.mp4\), nor .*csv; the list is not UTF-8: save it as that"):
+    with pytest.raises(UserError, match=r"\(run/caf\\udce9\.mp4\), nor .*csv; the list is not UTF-8: convert it"):
         open_dataset(tmp_path, path)
-    with pytest.raises(UserError, match=r"that are not there: run/caf\\udce9\.mp4; the list is not UTF-8"):
+    with pytest.raises(UserError, match=r"that the sources do not hold: run/caf\\udce9\.mp4; the list is not UTF-8"):
         read_labels(str(path), ["run/café"])
     path.write_text("name,label\nrun/café.mp4,x\n", encoding="utf-8")
     assert open_dataset(tmp_path, path).index.names.texts() == ("run/café",)
@@ -78,7 +78,7 @@ def test_a_name_with_a_number_in_brackets_is_not_the_video_beside_it(tmp_path):
 
 def test_names_that_end_in_numbers_are_not_split_when_one_of_them_is_absent(tmp_path):
     build(tmp_path, "walk/take", "walk/take 1", "walk/take 2")
-    with pytest.raises(UserError, match=r"names 1 videos .*does not hold \(walk/take 3\)"):
+    with pytest.raises(UserError, match=r"names 1 video .*does not hold \(walk/take 3\)"):
         open_dataset(tmp_path, listing(tmp_path, "walk/take 1", "walk/take 2", "walk/take 3"))
 
 
@@ -96,9 +96,9 @@ def test_a_basename_that_may_be_the_quarantined_video_is_an_error_that_names_bot
 
 
 def test_two_names_that_would_be_one_video_are_refused():
-    with pytest.raises(UserError, match="x/a and y/a would both be the video a; write the names that the dataset has"):
-        match(Names(["a", "b"]), [["x/a", "b", "y/a"]])
-    assert match(Names(["run/a"]), [["a.mp4", "./run/a", "run/a.avi", "a.mp4"]]) == (0, [0, 0, 0, 0])
+    with pytest.raises(UserError, match=r"l\.txt: x/a and y/a would both be the video a; write the names"):
+        match(Names(["a", "b"]), [["x/a", "b", "y/a"]], "l.txt")
+    assert match(Names(["run/a"]), [["a.mp4", "./run/a", "run/a.avi", "a.mp4"]], "l.txt") == (0, [0, 0, 0, 0])
 
 
 @pytest.mark.parametrize(("listed", "stored"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
@@ -143,4 +143,4 @@ def test_a_hundred_thousand_names_are_found_behind_a_root():
     """A quadratic search would take hours."""
     held = [f"class {number % 400}/{number:06d}" for number in range(100_000)]
     written = [f"/root/k/class_{number % 400}/{number:06d}.mp4" for number in range(0, 100_000, 10)]
-    assert match(Names(held), [written]) == (0, list(range(0, 100_000, 10)))
+    assert match(Names(held), [written], "l.txt") == (0, list(range(0, 100_000, 10)))

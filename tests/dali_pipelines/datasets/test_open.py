@@ -53,7 +53,7 @@ def test_a_quarantined_video_is_passed_over_and_the_others_stay_in_order(root, l
     assert found.index.names.texts() == ("walk/e.f", "run/a", "run/a")
     ((name, reason),) = found.quarantined.items()
     assert (PureWindowsPath(name).stem, reason) == ("lost", "truncated, alas")
-    begin = f"1 of 4 videos of {root}/list.txt are quarantined (reasons in {root}/quarantine.csv): "
+    begin = f"1 of 4 videos of {root}/list.txt quarantined (reasons in {root}/quarantine.csv): "
     assert found.notes == [begin + name]
 
 
@@ -81,10 +81,10 @@ def test_a_video_of_the_dataset_stays_though_another_of_its_name_is_in_the_quara
 
 def test_a_list_of_which_nothing_is_left_is_an_error_that_says_why(root):
     names = listing(root, "run/lost.avi")
-    with pytest.raises(UserError, match=re.escape(f"names 1 videos that {root} does not hold (run/lost.avi)")):
+    with pytest.raises(UserError, match=re.escape(f"names 1 video that {root} does not hold (run/lost.avi)")):
         open_dataset(root, names)
     quarantine(root, "/films/run/lost.avi")
-    why = f"nothing is left of the list: 1 of 1 videos of {names} are quarantined (reasons in {root}/quarantine.csv)"
+    why = f"nothing is left of the list: 1 of 1 video of {names} quarantined (reasons in {root}/quarantine.csv)"
     with pytest.raises(UserError, match=re.escape(why)):
         open_dataset(root, names)
 
@@ -120,7 +120,7 @@ def damaged(vp9_store, tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_every_command_trains_and_tests_on_the_others_and_says_so_once(damaged, tmp_path, capsys):
-    why = f"are quarantined (reasons in {damaged}/quarantine.csv): "
+    why = f"quarantined (reasons in {damaged}/quarantine.csv): "
     train = f"note: 1 of 10 videos of {damaged}/train.txt {why}class0/video00.avi"
     test = f"note: 1 of 2 videos of {damaged}/test.txt {why}class1/video11.avi"
 
@@ -159,6 +159,6 @@ def test_pretraining_without_the_missing_videos_names_them_in_its_work_dir(vp9_s
     with pytest.raises(UserError, match=r"dead_link.mp4\).*`--set data.missing=skip`"):
         pretrain.main([*options, "--set", "data.list=train.txt"])
     pretrain.main([*options, "--set", "data.list=train.txt", "--set", "data.missing=skip"])
-    assert f"note: 1 of 11 videos of {store}/train.txt are missing: class0/dead_link.mp4" in capsys.readouterr().out
+    assert f"note: 1 of 11 videos of {store}/train.txt missing: class0/dead_link.mp4" in capsys.readouterr().out
     named = (tmp_path / "run" / "missing.csv").read_text().splitlines()
     assert named == ["name,reason", f"class0/dead_link.mp4,not in {store}"]

@@ -143,7 +143,7 @@ def test_a_gpu_that_fails_its_probe_is_named_in_one_line_and_pyav_goes_on(h264_s
         made = ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda:1", workers=2, threads=3)
     assert (made.decoder, made.media) == ("pyav", "planes")
     (line,) = caplog.messages
-    assert line == "PyAV decodes, in 2 worker processes, and not cuda:1: clip x: CUDA_ERROR_INVALID_VALUE"
+    assert line == "PyAV decodes, in 2 worker processes, instead of cuda:1: clip x: CUDA_ERROR_INVALID_VALUE"
     with pytest.raises(UserError, match=r"data\.decoder=dali.*CUDA_ERROR_INVALID_VALUE.*auto takes PyAV"):
         ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="dali", threads=3)
 
@@ -182,7 +182,7 @@ def test_a_failure_of_the_device_alone_stops_the_run_with_its_text(vp9_store, mo
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
     whole = f"Critical error in pipeline:\nError in x encountered:\n{text}\nmore"
     monkeypatch.setattr(made, "_build", lambda: failing(whole))
-    with pytest.raises(UserError, match=f"at no video: {text}"):
+    with pytest.raises(UserError, match=f"no video is at fault: {text}"):
         next(iter(made))
     assert made.unreadable == {}
 

@@ -232,7 +232,7 @@ def test_a_dataset_of_bad_videos_alone_ends_in_words(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
     for number in range(2):
         prepare(tmp_path / "a.mp4", "--out", tmp_path / "out", *SMALL, "--shard", f"{number}/2")
-    with pytest.raises(UserError, match=r"none of the 1 videos can be used, see .*quarantine.csv"):
+    with pytest.raises(UserError, match=r"0 of 1 video can be used, see .*quarantine.csv"):
         merge(tmp_path / "out")
 
 

@@ -37,7 +37,7 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     now, before = (
         sum(path.stat().st_size for path in folder.rglob("[abc].*") if path.is_file()) for folder in (tmp_path, videos)
     )
-    told = re.search(r"their sources are .* MB, (\d+)% (.*)", printed.out)
+    told = re.search(r"sources: .* MB, (\d+)% (.*)", printed.out)
     assert told
     percent, change = told.groups()
     assert change == ("saved" if now < before else "more now")
@@ -152,9 +152,7 @@ def test_bad_videos_are_listed_and_the_rest_is_usable(tmp_path, capsys):
 
 def test_nothing_left_is_an_error_that_gives_the_first_reason(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
-    with pytest.raises(
-        UserError, match=r"none of the 1 videos can be used, see .*quarantine.csv; .*a.mp4: not a video"
-    ):
+    with pytest.raises(UserError, match=r"0 of 1 video can be used, see .*quarantine.csv; .*a.mp4: not a video"):
         prepare(tmp_path / "a.mp4", "--out", tmp_path / "out", *SMALL)
 
 
@@ -171,7 +169,7 @@ def test_nothing_left_is_an_error_that_gives_the_first_reason(tmp_path):
         (["{videos}", "--workers", "0"], "--workers 0 must be at least 1"),
         (["{videos}", "--codec", "copy", "--gop", "4"], "--gop has no effect with --codec copy.* use --codec h264"),
         (["{videos}", "--codec", "original", "--short-side", "64"], "--short-side has no effect with --codec original"),
-        (["{videos}", "--labels", "{tmp}/gone.csv"], r"cannot read the labels .*gone.csv.*\(folders, none or a CSV"),
+        (["{videos}", "--labels", "{tmp}/gone.csv"], r"--labels .*gone.csv.*: no such file; give folders, none, or"),
     ],
 )
 def test_bad_arguments_end_in_one_line(videos, tmp_path, arguments, message):
@@ -219,7 +217,7 @@ def test_sources_of_one_size_and_time_count_each(tmp_path, capsys):
     prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
     sizes = sum(path.stat().st_size for path in (tmp_path / "raw").rglob("*.mp4"))
     stored = sum(path.stat().st_size for path in (tmp_path / "out" / "videos").rglob("*.mp4"))
-    told = re.search(r"their sources are .* MB, (\d+)% (saved|more now)", capsys.readouterr().out)
+    told = re.search(r"sources: .* MB, (\d+)% (saved|more now)", capsys.readouterr().out)
     assert told
     assert int(told[1]) == pytest.approx(100 * abs(1 - stored / sizes), abs=5)
     assert told[2] == ("saved" if stored < sizes else "more now")

@@ -222,7 +222,7 @@ def test_a_changed_and_a_lost_video_leave_dead_bytes_that_are_counted(out, sourc
     assert prepare(mine, "--out", out, *SMALL, "--shards", LIMIT) == 0
     printed = capsys.readouterr().out
     dead = sum(loose.path(names(loose).index(name)).stat().st_size for name in ("jump/a", "alone"))
-    assert f"note: {dead / 1e6:.1f} MB in the shards are dead, of 2 videos that have changed or are gone" in printed
+    assert f"note: {dead / 1e6:.1f} MB in the shards are dead, 2 videos changed or gone since" in printed
     index = Index.load(out)
     assert names(index) == sorted({*NAMES} - {"alone"})
     assert all_frames(index, names(index).index("jump/a")).decoded == 20
@@ -235,7 +235,7 @@ def test_classes_that_are_others_than_in_the_shards_are_said(out, source, tmp_pa
     prepare(source, "--out", out, *SMALL, "--shards", LIMIT)
     capsys.readouterr()
     prepare(source, "--out", out, *SMALL, "--labels", "none")
-    assert f"note: {len(NAMES) - 1} videos have another class now than their .cls" in capsys.readouterr().out
+    assert f"note: the shards' .cls files have an outdated class for {len(NAMES) - 1} videos" in capsys.readouterr().out
 
 
 def test_the_videos_of_a_lost_shard_are_stored_again(out, source, loose, capsys):

@@ -131,8 +131,8 @@ def test_folders_of_pictures_and_videos_are_taken_side_by_side(tmp_path):
         "d/e": "file",
     }
     assert found.notes == (
-        f"passed over 1 folders with pictures without numbers: {tmp_path}/both/cover",
-        f"passed over 1 folders with pictures beside videos: {tmp_path}/both/d",
+        f"passed over 1 folder with pictures without numbers: {tmp_path}/both/cover",
+        f"passed over 1 folder with pictures beside videos: {tmp_path}/both/d",
     )
     assert [*find_videos([tmp_path / "frames" / "a"], outside=tmp_path / "out").videos] == ["a"]
 
@@ -142,7 +142,7 @@ def test_of_optical_flow_and_pictures_in_color_in_one_folder_those_in_color_are_
     for axis in "xy":
         write_pictures(folder, numbered(2, f"flow_{axis}_{{:05d}}.jpg"), mode="L")
     assert main([str(folder.parent), "--out", str(tmp_path / "out"), "--codec", "original"]) == 0
-    assert "note: 1 videos have optical flow beside their pictures, which is passed over" in capsys.readouterr().out
+    assert "note: 1 video with optical flow beside the pictures, which is passed over" in capsys.readouterr().out
     assert Index.load(tmp_path / "out").location(0) == str(folder / "img_00001.jpg")
 
 

@@ -128,7 +128,7 @@ def test_a_dataset_that_has_lost_its_index_is_not_taken_for_videos_that_were_nev
     (tmp_path / "videos").mkdir()
     for name in ("videos/a.mp4", "prepare.jsonl"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r"has no index.npz: .* interrupted, .*; run the command again that made"):
+    with pytest.raises(UserError, match=r"has no index.npz: .* interrupted, .*; run the same"):
         Index.load(tmp_path)
 
 

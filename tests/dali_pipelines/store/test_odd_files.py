@@ -170,7 +170,7 @@ def test_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
     run_ffmpeg("-i", plain, "-vf", f"setsar={aspect}", "-c:v", "libx264", "-crf", "4", wide)
     run_ffmpeg("-display_rotation", turn, "-i", wide, "-c", "copy", tagged)
     record = write_video(tmp_path / "out.mp4", tagged, FINE)
-    assert "have pixels that are not square: they are stored with square ones" in record.notes
+    assert "with pixels that are not square: stored with square ones" in record.notes
     square = "scale=iw*sar:ih" if turn == 0 else "scale=iw:ih/sar"  # the binary turns first
     shown = read_video(tagged, square)
     assert abs(record.width - shown.shape[2]) < 16 > abs(record.height - shown.shape[1])
@@ -194,7 +194,7 @@ def test_a_size_that_changes_midway_is_noted_and_all_pictures_have_the_first_one
     record = write_video(tmp_path / "out.mp4", source, FINE)
     assert (record.num_frames, record.width, record.height) == (15, 160, 128)
     assert read_video(tmp_path / "out.mp4").shape == (15, 128, 160, 3)
-    assert record.notes == ("change size midway: all their pictures have the size of the first",)
+    assert record.notes == ("with a change of size midway: all pictures get the size of the first",)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
     noted = [note for note in leave_in_place(tagged).notes if "BT.601" in note]
-    assert noted == [f"are tagged {name} but decode as BT.601: colors shift a little"] * bool(name)
+    assert noted == [f"tagged {name} but decoded as BT.601: colors shift a little"] * bool(name)
 
 
 @pytest.mark.parametrize("number", [8, 10, 14])
@@ -295,5 +295,5 @@ def test_sides_that_rounding_changes_much_are_noted(tmp_path, size, settings, no
     record = write_video(
         tmp_path / "out.mp4", make_video(tmp_path / "a.mp4", frames=3, size=size), Encoding(**settings)
     )
-    note = "become wider or narrower by more than 2%: sides are multiples of 16"
+    note = "made wider or narrower by more than 2%: sides are multiples of 16"
     assert record.notes == ((note,) if noted else ())

@@ -148,5 +148,5 @@ def test_a_file_with_sound_that_is_cut_is_truncated(tmp_path, container, sound):
     data = source.read_bytes()
     for percent in (25, 50, 75):
         source.write_bytes(data[: len(data) * percent // 100])
-        with pytest.raises(VideoError, match=r"truncated: the header says 2.0 s, \d.\d s decode"):
+        with pytest.raises(VideoError, match=r"truncated: the header says 2.0 s, \d.\d s decoded"):
             frames_of(source)

@@ -67,7 +67,7 @@ def test_half_of_the_clips_are_mirrored_unless_the_published_code_is_asked_for()
 def test_the_preview_shades_the_hidden_cells_and_no_others():
     (drawn,) = plans("videomae", SMALL, 1)
     notes = annotate(drawn, SMALL)
-    assert notes.captions[0].endswith("12 of 16 cells are hidden")
+    assert notes.captions[0].endswith("12 of 16 cells hidden")
     assert notes.shaded is not None
     white = View(np.full((4, 32, 32, 3), 255, np.uint8), shaded_RC=notes.shaded[0])
     shown = np.array(tile(white, 0).resize((4, 4), Image.Resampling.NEAREST))[..., 0]

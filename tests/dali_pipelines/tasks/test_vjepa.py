@@ -61,6 +61,6 @@ def test_a_crop_has_30_to_100_percent_of_the_picture_and_an_aspect_of_up_to_1_35
 def test_the_preview_shades_what_the_first_mask_hides():
     (drawn,) = plans("vjepa", SMALL, 1)
     notes = annotate(drawn, SMALL)
-    assert notes.captions[0].endswith("45 or 58 of 64 cells are hidden")
+    assert notes.captions[0].endswith("45 or 58 of 64 cells hidden")
     assert notes.shaded is not None
     assert np.flatnonzero(notes.shaded).tolist() == drawn["hidden_0"].tolist()

@@ -128,7 +128,7 @@ def test_a_batch_that_divides_the_queue_is_fine(per_rank, ranks):
 
 @pytest.mark.parametrize(("per_rank", "ranks", "nearest"), [(3, 1, 9), (5, 2, 10), (16, 2, 32)])
 def test_a_queue_that_is_no_multiple_of_the_batch_is_refused_with_the_next_that_is(per_rank, ranks, nearest):
-    message = rf"net\.queue = 8 .* {per_rank * ranks} videos .*\({per_rank} on each of {ranks} ranks\).* {nearest}$"
+    message = rf"net\.queue = 8 .* {per_rank * ranks} videos .*\({per_rank} on each of {ranks} ranks?\).* {nearest}$"
     with pytest.raises(UserError, match=message):
         make(queue=8).check_batch(per_rank, ranks)
 

@@ -11,6 +11,7 @@ from configs.errors import UserError, printable
 from configs.load import load
 from configs.recipes import CONFIGS
 from configs.schema import Config
+from configs.words import counted
 from dali_pipelines.tasks import Task
 from nets import backbones
 from nets.classifier import Classifier
@@ -112,7 +113,8 @@ def renamed(
             unexplained.append(key)
     if unexplained:
         named = ", ".join([*map(printable, unexplained[:3]), *["..."] * (len(unexplained) > 3)])
-        raise UserError(f"{len(unexplained)} keys have no counterpart here: {named}; is --from the right system?")
+        count = counted(len(unexplained), "key")
+        raise UserError(f"no counterpart here for {count}: {named}; is --from the right system?")
     theirs_of: dict[str, str] = {}
     for theirs, ours in used.items():
         if theirs_of.setdefault(ours, theirs) != theirs:

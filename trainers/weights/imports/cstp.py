@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
+from configs.words import counted
 from nets.tasks.cstp import CLASSES, OVERLAPS
 from trainers.weights.imports import Imported, renamed, rules
 
@@ -143,5 +144,7 @@ def depth(state: Mapping[str, Tensor]) -> str:
     """Return the 3D-ResNet with as many blocks as the checkpoint."""
     blocks = {match[1] for key in state if (match := re.match(r"online_net\.layer3\.(\d+)\.", key))}
     if len(blocks) not in DEPTHS:
-        raise UserError(f"a 3D-ResNet with {len(blocks)} blocks in its layer3; there are {', '.join(DEPTHS.values())}")
+        raise UserError(
+            f"a 3D-ResNet with {counted(len(blocks), 'block')} in its layer3; there are {', '.join(DEPTHS.values())}"
+        )
     return DEPTHS[len(blocks)]

@@ -86,6 +86,6 @@ def _require_positions(state: Mapping[str, Tensor], backbone: str, size: int) ->
         ours = encoder.positions(clips, theirs.shape[1])
         if ours.shape != theirs.shape or not torch.allclose(ours, theirs.float(), atol=1e-4):
             raise UserError(
-                f"{key} is not what {backbone} has for {FRAMES} frames of {size} pixels, time, row and column with a "
-                "third of the channels each (uniform_power in its recipe): its features would be others here"
+                f"{key} differs from the positions of {backbone} for {FRAMES} frames of {size} pixels. Only those with "
+                "a third of the channels each for time, row and column (uniform_power in its recipe) can be imported"
             )

@@ -209,7 +209,7 @@ def test_an_exif_rotation_is_noted(tmp_path):
     exif[0x0112] = 6
     packed = write_zip(tmp_path / "a.zip", {**PICTURES, "00004.jpg": jpeg(exif=exif)})
     assert PictureSource(Place(str(packed), "zip")).record.notes == (
-        "have an EXIF rotation, which is ignored; --codec h264 turns them",
+        "with an EXIF rotation, which is ignored; --codec h264 turns the pictures",
     )
 
 
