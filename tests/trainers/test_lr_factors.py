@@ -1,6 +1,7 @@
 """`optim.lr_factors`: the learning rate of each part of the network, against gradients of plain torch."""
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from trainers.engine.distributed import Ranks
 from trainers.engine.loop import train_step
 from trainers.engine.optimizers import make_optimizer
 from trainers.engine.run import Run
+from trainers.engine.work_dir import write_config
 
 FACTORS = (("backbone.stem", 0.5), ("backbone", 0.1), ("linear", 2.0))
 LR = 0.3
@@ -140,15 +142,17 @@ def test_a_part_that_the_network_lacks_is_refused_with_those_that_it_has(part):
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_moments_stay_with_their_parameters_when_the_factors_change_in_mid_run(name, tmp_path):
+def test_moments_stay_with_their_parameters_when_the_factors_change_in_mid_run(name, tmp_path, monkeypatch):
     """Alternating factors sort parameters into two groups, which changes their order."""
+    monkeypatch.chdir(tmp_path)  # the run's work dir is the current folder
     before = make_run(classifier(), Optim(name=name, lr=1e-3))
     train_step(before, iter(before.loader), 0)
     wanted = {key: copy.deepcopy(before.optimizer.state[parameter]) for key, parameter in before.net.named_parameters()}
-    runs.save(before, tmp_path, 1)
+    write_config(Path(), before.config, before.id)
+    runs.save(before, Path("checkpoints"), 1)
     alternating = tuple((key.rpartition(".")[0], 0.1) for key in wanted if key.endswith(".weight"))[::2]
     after = make_run(classifier(), Optim(name=name, lr=1e-3, lr_factors=alternating))
-    _, step, _, _ = runs.resume(after, tmp_path, "auto")
+    _, step, _, _ = runs.resume(after, Path("checkpoints"), "auto")
     assert step == 1
     assert len(after.optimizer.param_groups) > 1
     for key, parameter in after.net.named_parameters():
