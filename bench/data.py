@@ -28,7 +28,7 @@ def default_task(name: str) -> Task:
 
 
 def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:
-    """Return the encoding of a bench's videos: by default `prepare`'s; a short side of 0 keeps the size."""
+    """Choose how a bench's videos are encoded: like `prepare`'s by default; a short side of 0 keeps the size."""
     if gop is None:
         gop = GOP.get(codec, 1)
     if short_side is None:
@@ -50,7 +50,7 @@ def bench_store(
     short_side: int | None = None,
     classes: int = 0,
 ) -> Path:
-    """Return the folder of a prepared dataset of clips of 336x256, 6 s each; make it only if it is missing.
+    """Make a dataset of 6 s clips of 336x256, unless it is there already; return its folder.
 
     By default it is stored as `prepare` does, below DATA in a folder named for the encoding. A `short_side` of 0 keeps
     the size. For training, the videos belong to `classes` classes in turn.

@@ -126,12 +126,9 @@ class ClipLoader:
         self.index, self.too_short = usable.index, dict(usable.too_short)
         index = self.index
         if self.too_short and rank == 0:
-            log.warning(
-                "%d of %s too short: %s needs %d frames (%s)",
-                len(self.too_short),
-                counted(len(videos.index), "video"),
-                *(task.name, task.min_frames, first_names([*self.too_short])),
-            )
+            total, names = counted(len(videos.index), "video"), first_names([*self.too_short])
+            needs = f"{task.name} needs {task.min_frames} frames"
+            log.warning("%d of %s too short: %s (%s)", len(self.too_short), total, needs, names)
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
         if workers and parent_process() is not None:
             raise UserError("a worker started the loader: put what the script does under if __name__ == '__main__':")
@@ -145,12 +142,8 @@ class ClipLoader:
         self.device_id = _gpu_of(on) if gpu else None
         dali, why_not = choose(index, decoder, device_id=self.device_id)
         if why_not and gpu:
-            log.warning(
-                "PyAV decodes, in %s, instead of %s: %s",
-                counted(workers, "worker process", "worker processes"),
-                on,
-                why_not,
-            )
+            processes = counted(workers, "worker process", "worker processes")
+            log.warning("PyAV decodes, in %s, instead of %s: %s", processes, on, why_not)
         self.media: Media = "encoded" if dali else decoded_media(index, self.task, gpu=gpu)
         self.workers = workers
         self.threads = decoding_threads(threads, nvdec=dali and gpu)

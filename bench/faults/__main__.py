@@ -28,8 +28,8 @@ FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     "workers_busy": partial(workers.inject, busy=2),
     "workers_anew": partial(workers.inject, start="spawn"),
 }
-"""Each takes a share of the full number of faults and an empty folder, and yields rows as they are done. A row of the
-same fault replaces the earlier one, so an interrupted run leaves what it has reached."""
+"""Name -> the function that injects the fault and yields its rows as they are done, given a share of the full number of
+faults and an empty folder. Later rows of a fault replace earlier ones, so an interrupted run leaves what it reached."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:

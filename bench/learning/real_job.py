@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=int, required=True, help="of finetuning, on UT-Interaction")
     parser.add_argument("--source", type=Path, required=True, help="the sets as they came")
     parser.add_argument("--work-dir", type=Path, required=True)
-    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain")
+    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain and judge features")
     parser.add_argument("--core", type=int, help="that the job runs on (any)")
     args = parser.parse_args(argv)
     if args.core is not None:

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--tasks", nargs="+", choices=pretext_tasks(), default=pretext_tasks(), metavar="TASK")
     parser.add_argument("--switches", action="store_true", help=f"also flaws of the originals, of {' '.join(SWITCHED)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(0 1 2)")
-    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain")
+    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain and judge features")
     parser.add_argument("--frames", type=int, default=real_recipes.FRAMES, help="that a task sees (%(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of finetuning (%(default)s)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/real_motion"), help="data and runs are kept here")

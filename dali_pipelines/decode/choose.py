@@ -61,8 +61,7 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
         if not fault:
             _PASSED.add(probed)  # each validation creates a new loader
     if fault and wanted == "dali":
-        more = f" ({listed})" * bool(listed)
-        reason = f"{fault}{more}"
+        reason = fault + f" ({listed})" * bool(listed)
         raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {reason}; auto takes PyAV")
     return not fault, fault
 

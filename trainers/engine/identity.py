@@ -22,7 +22,7 @@ OTHER_VIDEOS = {
     "videos.frames": "videos of the same names, some with another number of frames",
     "videos.labels": "the same videos, some of another class, or under other names of classes",
 }
-"""Key of `video_digests` -> what a difference means. Older checkpoints have no digests."""
+"""Key of a digest that must not change -> what a difference means. Older checkpoints have no digests."""
 PLACES = "videos.places"
 """Key of `video_digests` that may differ: a dataset can be prepared again during a run."""
 

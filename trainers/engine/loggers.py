@@ -22,7 +22,7 @@ from torch.utils.tensorboard.summary import image as picture
 from configs.errors import UserError, shown
 from configs.plugins import look_up
 from configs.schema import Config
-from dali_pipelines.store.files import Appended, replacing
+from dali_pipelines.store.files import Appended, write_file
 from trainers.engine.identity import options
 
 
@@ -83,7 +83,7 @@ class TensorBoard:
 def _name_after(others: Iterable[str]) -> str:
     """Return the name of an event file. TensorBoard reads them in the order of names, whatever a clock says by now."""
     seconds = [int(match[1]) for match in (re.search(r"tfevents\.(\d+)", name) for name in others) if match]
-    began = max(time.time(), *(second + 1 for second in seconds), 0)
+    began = max([time.time(), *(second + 1 for second in seconds)])
     return f"events.out.tfevents.{began:017.6f}.{socket.gethostname()}.{os.getpid()}"
 
 
@@ -116,8 +116,7 @@ def _open_table(path: Path, row: Mapping[str, float], *, last: int) -> tuple[App
         with path.open(newline="", encoding="utf-8") as old:
             rows += [line for line in csv.DictReader(old) if None not in line.values() and int(line["step"]) <= last]
     columns = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
-    with replacing(path) as part:
-        part.write_bytes(_table(columns, [dict(zip(columns, columns, strict=True)), *rows]))
+    write_file(path, _table(columns, [dict(zip(columns, columns, strict=True)), *rows]))
     return Appended(path), columns
 
 

@@ -13,7 +13,7 @@ from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
 from dali_pipelines.datasets.fates import TOO_SHORT_FILE, UNREADABLE_FILE
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 
 CHECKPOINTS = "checkpoints"
 BEST = "best.pt"
@@ -98,8 +98,7 @@ def is_lost(work_dir: Path, run_id: str) -> bool:
 
 def write_config(work_dir: Path, config: Config, run_id: str) -> None:
     """Write config.yaml, with the run's id."""
-    with replacing(work_dir / CONFIG) as part:
-        part.write_text(f"# run {run_id}\n" * bool(run_id) + dump(config), encoding="utf-8")
+    write_file(work_dir / CONFIG, f"# run {run_id}\n" * bool(run_id) + dump(config))
 
 
 def make_way(work_dir: Path, run_id: str) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from configs.errors import shown
 from configs.words import counted
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import replacing, write_file
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
 from trainers.evaluation.features import Features, chance
@@ -146,5 +146,4 @@ def unreadable_line(names: Sequence[str], note: str) -> str:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=1) + "\n")

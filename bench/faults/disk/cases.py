@@ -52,9 +52,9 @@ class Case:
     before: Sequence[str] = ()
     """Earlier commands that had room, or folders to copy."""
     work_dir: bool = False
-    """Whether it leaves a run in disk/run, whose timings and number of starts vary."""
+    """Whether the command leaves a run in disk/run; timings and the number of starts vary there."""
     timed: bool = False
-    """Whether it writes timings."""
+    """Whether the command writes timings."""
 
 
 CASES = {
@@ -88,7 +88,7 @@ CASES = {
 
 
 def prepare(folder: Path) -> None:
-    """Make the commands' inputs, once: videos, a dataset with lists, two runs and a foreign checkpoint."""
+    """Create the inputs of all commands, once: videos, a dataset with lists, two runs and a foreign checkpoint."""
     if (done := folder / "made").exists():
         return
     for number in range(2 * VIDEOS):

@@ -1,4 +1,4 @@
-"""Run commands in forks of a server that has imported everything: 0.1 s of CPU time instead of 4 s."""
+"""Run each command in a fork of a process with all imports done, which takes 0.1 s of CPU time instead of 4 s."""
 
 import os
 import sys
