@@ -105,12 +105,10 @@ def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """Convert a number to float, or text like 1e-4, which is not a number in YAML 1.1."""
-    if type(value) in (int, float):
-        return float(value)
+    """Convert a finite number to float, or text like 1e-4, which is not a number in YAML 1.1."""
     try:
-        number = float(value) if isinstance(value, str) else math.nan
-    except ValueError:
+        number = float(value) if type(value) in (int, float, str) else math.nan
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -5,7 +5,6 @@ one GPU and on eight, except for what the originals compute per GPU: batch norm 
 net.negatives = rank. `configs.load` reads a YAML file into these classes.
 """
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -105,7 +104,7 @@ class Optim:
     rate. Multiplies lr_factors. null for none."""
 
     def __post_init__(self) -> None:
-        require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
+        require(self.lr > 0, "lr", self.lr, "greater than 0")
         for key in ("momentum", "beta2"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")

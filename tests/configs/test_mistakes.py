@@ -47,6 +47,10 @@ def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
         ("optim: {lr: true}", "x.yaml: optim.lr: expected a number, got True"),
         ("optim: {lr: nan}", "x.yaml: optim.lr: expected a number, got 'nan'"),
         ("optim: {lr: null}", "x.yaml: optim.lr: expected a number, got None"),
+        ("optim: {lr: .nan}", "x.yaml: optim.lr: expected a number, got nan"),
+        ("schedule: {min_lr: .inf}", "x.yaml: schedule.min_lr: expected a number, got inf"),
+        ("optim: {clip_norm: -.inf}", "x.yaml: optim.clip_norm: expected a number or null, got -inf"),
+        (f"optim: {{lr: 1{'0' * 400}}}", "x.yaml: optim.lr: expected a number, got 1000"),
         (
             "schedule: {by: epochs}",
             "x.yaml: schedule.by: expected one of epoch, iteration, got 'epochs'; did you mean epoch?",
@@ -75,8 +79,6 @@ def test_wrong_type_names_key_expectation_and_value(more, expected):
     ("more", "expected"),
     [
         ("optim: {lr: 0}", "x.yaml: optim.lr = 0.0 must be greater than 0"),
-        ("optim: {lr: .inf}", "optim.lr = inf"),
-        ("optim: {lr: .nan}", "optim.lr = nan"),
         ("optim: {clip_norm: -1}", "optim.clip_norm = -1.0"),
         (
             "schedule: {milestones: [2, 1]}",
