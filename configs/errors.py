@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import re
 import select
 import signal
 import sys
@@ -67,6 +68,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     debug = "--debug" in argv
     try:
         _require_folder()
+        _require_text(argv)
         status = main([arg for arg in argv if arg != "--debug"]) or 0
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup
@@ -92,6 +94,15 @@ def _require_folder() -> None:
         os.getcwd()
     except FileNotFoundError as error:
         raise UserError("the current folder is no longer there: cd to another one") from error
+
+
+def _require_text(argv: Sequence[str]) -> None:
+    """Raise UserError for an empty argument, mostly a variable that is not set: as a path it means this folder."""
+    for before, arg in zip(("", *argv), argv, strict=False):
+        option = arg if arg.startswith("--") else before
+        if not arg or re.fullmatch("--[^=]+=", arg):
+            after = f" after {option}" if option else ""
+            raise UserError(f"an argument is empty{after}; if a shell variable stands there, it is not set")
 
 
 def _in_words(error: Exception) -> str:

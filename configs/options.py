@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from configs.errors import UserError
+
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Add the options that change a recipe."""
@@ -14,6 +16,12 @@ def overrides(args: argparse.Namespace) -> list[str]:
     """Return the options' changes to the recipe, for `configs.load.load`; some commands also have --work-dir."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}
     return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None]
+
+
+def require_recipe(args: argparse.Namespace) -> None:
+    """Raise UserError for a --set without --config: it would change nothing."""
+    if args.set and args.config is None:
+        raise UserError(f"--set {args.set[0]} changes a recipe: name one with --config")
 
 
 def require_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **least: int) -> None:

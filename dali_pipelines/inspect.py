@@ -11,6 +11,7 @@ from pathlib import Path
 
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
+from configs.options import require_recipe
 from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
 from dali_pipelines.inspection import Section
 from dali_pipelines.inspection.contents import contents
@@ -35,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
+    require_recipe(args)
     if args.out and args.out.suffix not in (".html", ".json"):
         raise UserError(f"--out {args.out}: give a name that ends in .html or .json")
     dataset, tasks = _open(args)

@@ -140,4 +140,6 @@ def test_wrong_arguments_are_said(root):
         main([str(root), "--out", "x.pdf"])
     with pytest.raises(UserError, match="give the folder of a prepared dataset, or --config"):
         main([])
+    with pytest.raises(UserError, match=r"^--set plan\.size=9 changes a recipe: name one with --config$"):
+        main([str(root), "--set", "plan.size=9"])
     assert not Path("x.pdf").exists()

@@ -9,6 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
+from configs.errors import UserError
 from configs.schema import Data
 from dali_pipelines.store.encoders import ENCODERS
 from tests.helpers.runs import write_recipe
@@ -47,6 +48,11 @@ def test_a_recipe_with_its_dataset_is_sound(h264_store, tmp_path, quick, capsys)
 
 def test_a_dataset_without_a_recipe(h264_store, quick, capsys):
     assert examined(capsys, "--data-dir", str(h264_store.root))[1]["samples"].state == "ok"
+
+
+def test_changes_without_a_recipe_are_refused():
+    with pytest.raises(UserError, match=r"^--set data\.workers=9 changes a recipe: name one with --config$"):
+        doctor.main(["--set", "data.workers=9"])
 
 
 def test_lines_say_what_to_do_and_the_status_is_1_with_a_problem(tmp_path, quick, capsys):

@@ -12,7 +12,7 @@ from typing import Any
 
 from configs.errors import UserError, shown
 from configs.load import load
-from configs.options import add_overrides, overrides
+from configs.options import add_overrides, overrides, require_recipe
 from configs.words import counted
 from trainers.commands.options import add_machine
 from trainers.diagnosis import Finding, Subject
@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
+    require_recipe(args)
     findings = []
     for finding in examine(args):
         findings.append(finding)
