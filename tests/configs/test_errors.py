@@ -92,17 +92,17 @@ def test_a_command_in_a_folder_that_was_removed_says_so(tmp_path):
     [(["a", "", "--out"], " after a"), (["--out", ""], " after --out"), (["--out="], " after --out="), ([""], "")],
 )
 def test_empty_arguments_are_errors_before_they_mean_the_current_folder(argv, after, monkeypatch, capsys):
-    called = []
+    called: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["clipfeed", *argv])
     with pytest.raises(SystemExit, match="2"):
-        run_cli(lambda given: called.append(given) or 0)
+        run_cli(called.append)
     assert not called
     assert f"error: an argument is empty{after}; if a shell" in capsys.readouterr().err
 
 
 def test_arguments_that_end_with_an_equals_sign_are_not_empty(monkeypatch):
-    called = []
+    called: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["clipfeed", "--set=net.name=", "-", "--"])
     with pytest.raises(SystemExit, match="0"):
-        run_cli(lambda given: called.append(given) or 0)
+        run_cli(called.append)
     assert called == [["--set=net.name=", "-", "--"]]
