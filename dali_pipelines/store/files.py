@@ -1,6 +1,7 @@
 """File names of the store, and writes that never leave a half-written file."""
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -47,9 +48,9 @@ def temporary_path(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; rename it to `path` at the end, or remove it if the block raises.
+    """Yield a temporary file next to `path`; rename it to `path` at the end, or remove it if the block raises.
 
-    The data is flushed to disk before the rename.
+    The data is flushed to disk before the rename. A second process that writes the same path waits for the first.
 
     Raises:
         OSError: the file cannot be written, as on a full disk. It names `path`, as do OSErrors of the block that name
@@ -58,16 +59,42 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
+        with _created(temporary):
+            try:
+                yield temporary
+                sync(temporary)
+                os.replace(temporary, path)
+            finally:
+                with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
+                    temporary.unlink(missing_ok=True)
     except OSError as error:
         if error.filename is None or str(temporary) in (error.filename, error.filename2):
             raise named(error, path) from error
         raise
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[None]:
+    """Create a file for this process alone, or take over what a dead one left; wait while another process has it."""
+    descriptor = _locked(path)
+    try:
+        yield
     finally:
-        with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Open a file and lock it; return its descriptor."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # the other process has renamed or removed it
 
 
 def write_file(path: Path, content: str | bytes) -> None:

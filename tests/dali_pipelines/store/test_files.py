@@ -2,6 +2,8 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from dali_pipelines.datasets.fates import write_reasons
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store import encoders
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing, write_file
+from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing, temporary_path, write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
@@ -222,3 +224,28 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_file(tmp_path / "new" / "a.txt", "\ud800")
     assert [path.read_bytes() for path in (tmp_path / "new").iterdir()] == [b"\0"]
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_writers_of_one_path_take_turns(tmp_path, first_fails):
+    """The second waits until the first has renamed or removed its file."""
+    path = tmp_path / "a.txt"
+    with ThreadPoolExecutor() as pool:
+        with suppress(ZeroDivisionError), replacing(path) as temporary:
+            temporary.write_text("first, and longer")
+            second = pool.submit(write_file, path, "second")
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.3)
+            assert temporary.read_text() == "first, and longer"
+            assert 1 / (not first_fails)
+        second.result(timeout=60)
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_a_killed_process_left_is_overwritten(tmp_path):
+    path = tmp_path / "a.txt"
+    temporary_path(path).write_text("half of a long one")
+    write_file(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
