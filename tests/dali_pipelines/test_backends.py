@@ -93,7 +93,7 @@ def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
 
 
 def test_tests_that_a_machine_without_a_gpu_leaves_out_are_named(tmp_path):
-    only = "tests/dali_pipelines/pixels/test_color.py::test_normalize_alone_is_imagenet_s_mean_and_deviation"
+    only = "tests/dali_pipelines/pixels/test_color.py::test_normalize_uses_imagenets_mean_and_std"
     output = tmp_path / "output"
     assert pytest.__file__
     script = Path(pytest.__file__).with_name("__main__.py")
