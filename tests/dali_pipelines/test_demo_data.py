@@ -70,7 +70,7 @@ def test_pixels_follow_from_seed_split_and_index():
         assert not np.array_equal(video[MIDDLE], render(1, other)[MIDDLE])
 
 
-def test_the_class_changes_the_motion_but_neither_the_scene_nor_the_middle_frame():
+def test_classes_differ_only_in_motion_around_the_middle_frame():
     by_class = [render(label, sample_rng(0, "train", 0)) for label in range(NUM_CLASSES)]
     for video in by_class[1:]:
         assert np.array_equal(video[MIDDLE], by_class[0][MIDDLE])
@@ -84,7 +84,7 @@ def test_without_dusk_a_video_played_backwards_is_the_opposite_class(monkeypatch
     assert np.abs(video[1:].astype(int) - opposite[:0:-1]).max() <= 1
 
 
-def test_every_video_darkens_from_above_and_in_time_at_a_rate_of_its_own():
+def test_every_video_darkens_downwards_and_over_time_at_its_own_rate():
     videos = [render(i % NUM_CLASSES, sample_rng(0, "train", i)).astype(float) for i in range(24)]
     assert np.mean([video[:, :20].mean() - video[:, -20:].mean() for video in videos]) > 30  # sprites and texture vary
     losses = [1 - video[-1].mean() / video[0].mean() for video in videos]
@@ -149,12 +149,12 @@ def most_by_chance():
 
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
 @pytest.mark.parametrize("still", range(len(STILLS)))
-def test_a_single_frame_does_not_tell_the_class(parts, features, still):
+def test_a_single_frame_does_not_reveal_the_class(parts, features, still):
     assert correct(features, *(part.stills[:, still] for part in parts)) <= most_by_chance()
 
 
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
-def test_the_same_classifier_finds_a_cue_that_is_planted(parts, features):
+def test_the_same_classifier_finds_a_planted_cue(parts, features):
     y, x = np.mgrid[:SIZE, :SIZE]
     angles = np.arange(NUM_CLASSES)[:, None, None] * np.pi / NUM_CLASSES
     waves = 20 * np.sin(2 * np.pi * (x * np.cos(angles) + y * np.sin(angles)) / 16)  # gray levels of 255
@@ -174,7 +174,7 @@ def direction(video):
     return np.array(round(np.arctan2(-y, x) / (np.pi / 4)) % NUM_CLASSES)
 
 
-def test_motion_tells_the_class(parts):
+def test_motion_reveals_the_class(parts):
     for part in parts:
         assert (part.directions == part.labels[:NUM_MOVING]).mean() > 0.9
 
@@ -234,21 +234,21 @@ def test_other_arguments_are_refused(demo):
         main(["--out", str(demo), *ARGUMENTS, "--seed", "4"])
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="not empty"):
         main(["--out", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_killed_run_starts_again_and_makes_the_same_set(demo):
-    wanted = {path: path.read_bytes() for path in demo.rglob("*.mp4")}
+def test_a_killed_run_restarts_and_makes_the_same_set(demo):
+    expected = {path: path.read_bytes() for path in demo.rglob("*.mp4")}
     (demo / "index.npz").unlink()
     (demo / "videos" / "east" / "train_0000.mp4").unlink()
     (demo / "videos" / "east" / ".clipfeed-0123.part").write_bytes(b"half")
     main(["--out", str(demo), *ARGUMENTS, "--workers", "1"])
     assert len(Index.load(demo)) == 24
-    assert {path: path.read_bytes() for path in (demo / "videos").rglob("*.*")} == wanted
+    assert {path: path.read_bytes() for path in (demo / "videos").rglob("*.*")} == expected
 
 
 @pytest.mark.parametrize("argument", ["--train=7", "--test=0", "--seed=-1", "--workers=0", f"--seed={2**64}"])
