@@ -54,7 +54,7 @@ def with_test(config: Recognition, **changes: object) -> Recognition:
     return replace(config, plan=replace(config.plan, test=replace(config.plan.test, **changes)))
 
 
-def test_a_feature_is_the_mean_of_unit_features_of_a_videos_clips(start):
+def test_a_feature_is_the_mean_of_normalized_clip_features(start):
     weights, config = start
     backbone = create("r3d_tiny").eval()
     weights.load_backbone(backbone, "r3d_tiny")
@@ -69,7 +69,7 @@ def test_a_feature_is_the_mean_of_unit_features_of_a_videos_clips(start):
         assert sets.queries.values[place] == pytest.approx(pooled.mean(0).numpy(), abs=1e-5)
 
 
-def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Start, calls, tmp_path, capsys):
+def test_protocols_share_saved_features(start: Start, calls, tmp_path, capsys):
     protocols.retrieval(*start, ALONE, tmp_path / "first")
     assert [len(index) for index in calls] == [len(TRAIN), len(TEST)]
     protocols.retrieval(*start, ALONE, tmp_path / "second")
@@ -82,7 +82,7 @@ def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Star
     assert "note: the features of 6 videos are those saved in " in capsys.readouterr().out
 
 
-def test_the_attentive_probe_measures_maps_of_the_same_videos_and_saves_none(start: Start, tmp_path, monkeypatch):
+def test_the_attentive_probe_saves_no_features(start: Start, tmp_path, monkeypatch):
     monkeypatch.setattr(attentive, "MIN_STEPS", 30)
     protocols.attentive(*start, ALONE, tmp_path / "out")
     measured = json.loads((tmp_path / "out" / "attentive.json").read_text())
@@ -93,14 +93,14 @@ def test_the_attentive_probe_measures_maps_of_the_same_videos_and_saves_none(sta
     assert (sets.queries.values.ndim, sets.queries.names) == (3, TEST)
 
 
-def test_another_checkpoint_in_the_same_folder_has_features_of_its_own(start: Start, calls, tmp_path):
+def test_another_checkpoint_has_its_own_features(start: Start, calls, tmp_path):
     before = features_of_both(*start, ALONE)
     after = features_of_both(random_weights(tmp_path, start[1], seed=1), start[1], ALONE)
     assert len(calls) == 4
     assert not np.allclose(before.queries.values, after.queries.values)
 
 
-def test_other_clips_and_other_lists_are_made_anew(start: Start, calls, vp9_store, tmp_path):
+def test_other_clips_or_lists_are_computed_again(start: Start, calls, vp9_store, tmp_path):
     weights, config = start
     features_of_both(*start, ALONE)
     for changed in (
@@ -116,7 +116,7 @@ def test_other_clips_and_other_lists_are_made_anew(start: Start, calls, vp9_stor
     assert [index.names.texts() for index in calls[before:]] == [tuple(TRAIN[::-1])]  # the test list is unchanged
 
 
-def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9_store, tmp_path):
+def test_keys_depend_on_files_folder_and_names_of_the_dataset(vp9_store, tmp_path):
     shutil.copytree(vp9_store.root, tmp_path / "copy")
     again = make_store(tmp_path / "again", gop=4)
     plan = loaded(recipe(tmp_path, vp9_store.root)).plan
@@ -129,7 +129,7 @@ def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "rows"])
-def test_a_damaged_file_is_made_again_with_a_note(start: Start, calls, damage, tmp_path, capsys):
+def test_a_damaged_file_is_computed_again_with_a_note(start: Start, calls, damage, tmp_path, capsys):
     before = features_of_both(*start, ALONE)
     for path in (tmp_path / "features").iterdir():
         content = bytearray(path.read_bytes())
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_made_again_with_a_note(start: Start, calls, damage, t
     assert len(calls) == 4
 
 
-def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls, own_store, tmp_path):
+def test_features_are_not_saved_if_a_video_is_unreadable(start: Start, calls, own_store, tmp_path):
     lost = own_store.path(own_store.names.texts().index(TEST[1]))
     lost.rename(tmp_path / "aside.mp4")
     config = loaded(recipe(tmp_path, own_store.root))
@@ -164,13 +164,13 @@ def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls
     assert np.array_equal(second.queries.values[0], first.queries.values[0])
 
 
-def test_a_folder_that_takes_no_files_costs_only_a_note(start: Start, tmp_path, capsys):
+def test_an_unwritable_folder_costs_only_a_note(start: Start, tmp_path, capsys):
     (tmp_path / "features").write_text("in the way")
     assert features_of_both(*start, ALONE).gallery.readable.all()
     assert f"cannot be saved in {tmp_path / 'features'}: " in capsys.readouterr().out
 
 
-def test_a_network_whose_features_overflow_is_an_error_and_its_features_are_not_saved(start: Start, tmp_path):
+def test_overflowing_features_are_an_error_and_not_saved(start: Start, tmp_path):
     path: Path = start[0].path
     content = checkpoint.read(path)
     next(iter(content["model"].values())).fill_(3e38)
@@ -187,7 +187,7 @@ def test_classes_without_a_training_video_are_noted(vp9_store, tmp_path, capsys)
     assert f"note: {note}\n" in capsys.readouterr().out
 
 
-def test_the_flaws_of_the_original_come_back_by_name(start):
+def test_reference_switches_change_the_features(start):
     """One random clip per gallery video, and color jitter in three of ten clips (specs/evaluation.md 6)."""
     weights, config = start
     reference = config.plan.test.reference
@@ -202,7 +202,7 @@ def test_the_flaws_of_the_original_come_back_by_name(start):
         assert 0 < changed.sum() < len(changed)
 
 
-def test_clips_unlike_those_of_the_pretraining_are_noted(start: Start, capsys):
+def test_clips_unlike_those_of_pretraining_are_noted(start: Start, capsys):
     weights, config = start
     clip = {"num_frames": 16, "strides": [4, 8], "normalization": "imagenet"}
     features_of_both(replace(weights, clip=clip), config, ALONE)

@@ -45,7 +45,7 @@ def two_nodes(folder: Path, *args: str) -> tuple[list[int | None], list[str]]:
     return statuses, printed
 
 
-def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_node(tmp_path):
+def test_two_nodes_match_one_process_stop_together_and_resume(tmp_path):
     plain = ("--set", "net.plain=true")
     # SIGTERM reaches only one rank, the last of the node without rank 0.
     statuses, printed = two_nodes(tmp_path, *plain, "--set", "plan.term_step=9")
@@ -59,16 +59,16 @@ def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_
             assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
 
 
-def deaf(argv: list[str], output: Path) -> None:
+def start_ignoring_sigusr1(argv: list[str], output: Path) -> None:
     """Run a command with SIGUSR1 ignored, as under the torchrun of docs/examples/pretrain.sbatch."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     run_command(argv, output)
 
 
-def test_a_run_hears_a_sigusr1_that_its_launcher_ignores(tmp_path):
+def test_a_run_handles_a_sigusr1_its_launcher_ignores(tmp_path):
     options = ("--device", "cpu", "--set", "plan.seconds=0.2")
     argv = [loop_worker.__file__, "--config", str(write_recipe(tmp_path, "run")), *options]
-    process = start(deaf, argv, tmp_path / "output")
+    process = start(start_ignoring_sigusr1, argv, tmp_path / "output")
     while not (tmp_path / "run" / "metrics.jsonl").exists() or not lines(tmp_path):
         assert process.exitcode is None
         time.sleep(0.02)

@@ -26,7 +26,7 @@ def blocks(clips: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.adaptive_avg_pool3d(clips, (clips.shape[2], 4, 4)).flatten(1)
 
 
-def look(index: Index, cfg: Config = WINDOWS) -> Views:
+def view_videos(index: Index, cfg: Config = WINDOWS) -> Views:
     data = Data(root=str(index.root), workers=0, threads=1)
     return per_video(blocks, index, cfg, ALONE, data, desc="test")
 
@@ -66,10 +66,10 @@ def three(vp9_store) -> Index:
 
 @pytest.fixture(scope="module")
 def seen(three) -> Views:
-    return look(three)
+    return view_videos(three)
 
 
-def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
+def test_each_window_comes_once_and_in_order(three, seen):
     counts = []
     for row, out in enumerate(seen.outputs):
         windows = slow_windows(decoded(three.path(row)), WINDOWS)
@@ -84,13 +84,13 @@ def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
     assert seen.unreadable == {}
 
 
-def test_what_is_said_of_a_video_does_not_depend_on_its_neighbors(vp9_store, three, seen):
-    others = look(vp9_store.select([11, 2, 0]))
+def test_outputs_do_not_depend_on_neighboring_videos(vp9_store, three, seen):
+    others = view_videos(vp9_store.select([11, 2, 0]))
     assert np.array_equal(output(others, 0), output(seen, 2))
     assert np.array_equal(output(others, 2), output(seen, 0))
 
 
-def test_all_crops_of_all_clips_come_and_no_more_than_a_chunk_at_once(three):
+def test_all_views_come_in_chunks_of_limited_size(three):
     cfg = replace(WINDOWS, test=Test(clips=10, crops="ten", short_side=160))
     sizes = []
 
@@ -105,12 +105,12 @@ def test_all_crops_of_all_clips_come_and_no_more_than_a_chunk_at_once(three):
     assert len(np.unique(output(views, 0), axis=0)) == 100
 
 
-def test_a_video_of_which_one_part_is_damaged_is_unreadable_as_a_whole(three, seen, tmp_path):
+def test_a_video_with_one_damaged_part_is_unreadable(three, seen, tmp_path):
     shutil.copytree(three.root, tmp_path / "store")
     store = replace(three, root=tmp_path / "store")
     data = store.path(2).read_bytes()
     store.path(2).write_bytes(data[: 3 * len(data) // 4])  # the first 8 of 16 windows are intact
-    views = look(store)
+    views = view_videos(store)
     assert [out is None for out in views.outputs] == [False, False, True]
     assert list(views.unreadable) == [store.info(2).name]
     assert all(np.array_equal(output(views, row), output(seen, row)) for row in (0, 1))
