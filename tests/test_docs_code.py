@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from dali_pipelines.tasks import task_module
 from nets.backbones import create
 from nets.tasks import net_module, pretext_tasks
-from tests.helpers.docs import blocks, pages, patched, python_of, run
+from tests.helpers.docs import apply_diff, blocks, pages, python_blocks, run
 from tests.helpers.runs import ROOT
 from tests.helpers.users_folder import make_users_folder
 
@@ -38,7 +38,7 @@ def test_python_blocks_run(page, vp9_store, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_python_blocks_compile(page):
-    assert all(block.compiled for block in python_of(page))
+    assert all(block.compiled for block in python_blocks(page))
 
 
 def test_pages_with_python_are_found():
@@ -69,13 +69,13 @@ def test_marked_blocks_and_files_are_compiled_but_not_run(page):
     assert [(block.why_not_run, block.title) for block in blocks(marked)] == [("a GPU", ""), ("", "a.py")]
     assert not run(marked)
     with pytest.raises(SyntaxError):
-        _ = python_of(page("<!-- not run: a GPU -->\n```python\n1 /\n```\n"))[0].compiled
+        _ = python_blocks(page("<!-- not run: a GPU -->\n```python\n1 /\n```\n"))[0].compiled
 
 
 def test_a_diff_must_apply_at_exactly_one_place():
-    assert patched("a\nb\n", " a\n+c\n@@\n-b\n") == "a\nc\n"
+    assert apply_diff("a\nb\n", " a\n+c\n@@\n-b\n") == "a\nc\n"
     with pytest.raises(AssertionError, match="2 places"):
-        patched("a\na\n", " a\n+c\n")
+        apply_diff("a\na\n", " a\n+c\n")
 
 
 def test_the_fidelity_page_names_exactly_the_reference_switches():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.docs import blocks, files_of, patched
+from tests.helpers.docs import apply_diff, blocks, new_files
 from tests.helpers.processes import join, start_command
 from tests.helpers.runs import ROOT
 
@@ -55,7 +55,7 @@ def copy(tmp_path_factory, vp9_store) -> tuple[Path, str]:
     for block in blocks(PAGE):
         path = folder / block.title
         if block.language == "diff":
-            path.write_text(patched(path.read_text(), block.code))
+            path.write_text(apply_diff(path.read_text(), block.code))
         elif block.title and block.section != PACKAGE:
             assert not path.exists()
             path.parent.mkdir(exist_ok=True)
@@ -118,4 +118,4 @@ def test_the_table_counts_the_files_of_each_section():
 
 
 def test_no_file_of_the_page_exists_in_the_repository():
-    assert [title for title in files_of(PAGE) if (ROOT / title).exists()] == []
+    assert [title for title in new_files(PAGE) if (ROOT / title).exists()] == []

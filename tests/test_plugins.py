@@ -9,13 +9,13 @@ from configs.load import parse
 from dali_pipelines.tasks import task_module
 from nets import backbones
 from nets.tasks import net_module
-from tests.helpers.docs import files_of
+from tests.helpers.docs import new_files
 from tests.helpers.processes import join, start_command
 from tests.helpers.runs import PRETRAIN, ROOT
 
 pytestmark = pytest.mark.slow
 
-PAGE = files_of(ROOT / "docs" / "extending.md")
+PAGE = new_files(ROOT / "docs" / "extending.md")
 
 
 def write_package(folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bench import data, gate, gate_history
 from dali_pipelines.store.index import Index
-from tests.helpers.peers import need
+from tests.helpers.peers import skip_unless_installed
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def test_frames_and_bytes_per_clip_match_the_committed_counts(tmp_path):
 
 
 def test_each_part_of_a_round_takes_cpu_time(h264_store):
-    need("torchcodec")
+    skip_unless_installed("torchcodec")
     found = gate.times(h264_store, "rot3d", rounds=2)
     assert set(found) == {"ours", "decode", "torchcodec", "first"}
     assert all(len(of_rounds) == 2 and min(of_rounds) > 0 for of_rounds in found.values())

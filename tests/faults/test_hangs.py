@@ -8,7 +8,7 @@ import torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
-from tests.helpers.loop import run_both, write_recipe
+from tests.helpers.loop import run_two_ranks, write_recipe
 from tests.helpers.processes import join, start_command
 from trainers.engine import watchdog
 
@@ -52,7 +52,7 @@ def test_a_step_that_hangs_ends_the_run_with_its_stack(tmp_path):
 
 
 def test_when_one_rank_hangs_all_ranks_print_stacks(tmp_path):
-    statuses, _ = run_both(tmp_path, "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
+    statuses, _ = run_two_ranks(tmp_path, "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
     assert watchdog.STATUS in statuses
     stacks = [(tmp_path / f"rank{rank}.out").read_text().partition("stacks")[2] for rank in range(2)]
     assert "loop_worker.py" in stacks[1]

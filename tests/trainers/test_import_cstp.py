@@ -9,7 +9,7 @@ import torch
 from configs.errors import UserError
 from nets.classifier import Classifier
 from tests.helpers import cstp_original
-from tests.helpers.cstp_original import checkpoint, other_name
+from tests.helpers.cstp_original import canonical_name, checkpoint
 from tests.helpers.originals import empty_state, shapes_of
 from trainers.weights.imports import network
 from trainers.weights.imports.cstp import convert
@@ -42,8 +42,8 @@ def classifier_shapes(system):
 def assert_every_key_is_in_place(state, imported, net):
     assert imported.used.keys() | imported.left.keys() == state.keys()
     assert not imported.used.keys() & imported.left.keys()
-    assert {key for key in state if other_name(key) != key} == imported.left.keys()
-    assert all(other_name(key) in reason for key, reason in imported.left.items())
+    assert {key for key in state if canonical_name(key) != key} == imported.left.keys()
+    assert all(canonical_name(key) in reason for key, reason in imported.left.items())
     loaded = net.state_dict()
     assert set(imported.used.values()) == loaded.keys() - {"seen"}
     assert len(set(imported.used.values())) == len(imported.used)
@@ -148,5 +148,5 @@ def test_tied_tensors_with_different_values_are_refused(key, message):
         state[key] = state[key] + 1e-7
     else:
         del state[key]
-    with pytest.raises(UserError, match=rf"second name of {re.escape(other_name(key))} and {message} it"):
+    with pytest.raises(UserError, match=rf"second name of {re.escape(canonical_name(key))} and {message} it"):
         convert(state)

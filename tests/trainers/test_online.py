@@ -15,7 +15,7 @@ from dali_pipelines.tasks import Task
 from nets.backbones import Backbone, create
 from nets.tasks import Pretext
 from tests.helpers import loop_worker
-from tests.helpers.loop import STEPS, assert_same_weights, history, run, run_both, weights
+from tests.helpers.loop import STEPS, assert_same_weights, history, run, run_two_ranks, weights
 from tests.helpers.ranks import ALONE
 from tests.helpers.runs import write_recipe
 from trainers.commands import pretrain
@@ -189,8 +189,8 @@ def test_two_ranks_log_the_figures_of_one_even_after_a_kill(tmp_path):
     """Without batch norm, whose statistics differ between ranks."""
     options = (*PROBE, "--set", "net.plain=true")
     run(tmp_path, *options, name="one")
-    run_both(tmp_path, *options, "--set", "plan.kill_step=6")
-    assert run_both(tmp_path, *options)[0] == [0, 0]
+    run_two_ranks(tmp_path, *options, "--set", "plan.kill_step=6")
+    assert run_two_ranks(tmp_path, *options)[0] == [0, 0]
     for ours, theirs in zip(history(tmp_path), history(tmp_path, "one"), strict=True):
         assert ours["online_top1"] == theirs["online_top1"]
         assert ours["rankme"] == pytest.approx(theirs["rankme"], rel=1e-4)

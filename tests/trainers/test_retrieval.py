@@ -16,7 +16,7 @@ from dali_pipelines.draw import GAP
 from tests.helpers.features import features
 from tests.helpers.ranks import ALONE, two_ranks
 from tests.helpers.results import rows
-from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
+from tests.helpers.retrieval import TEST, TRAIN, load_recipe, random_weights, recipe
 from tests.helpers.runs import ROOT
 from trainers.commands import test as test_command
 from trainers.engine.distributed import Ranks
@@ -30,8 +30,8 @@ def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
     """Return a recipe, a checkpoint, and the files and text of a retrieval with them."""
     folder = tmp_path_factory.mktemp("retrieval")
     path = recipe(folder, vp9_store.root)
-    weights = random_weights(folder, loaded(path))
-    text = protocols.retrieval(weights, loaded(path), ALONE, folder / "out")
+    weights = random_weights(folder, load_recipe(path))
+    text = protocols.retrieval(weights, load_recipe(path), ALONE, folder / "out")
     return SimpleNamespace(folder=folder, recipe=path, weights=weights, text=text, **results(folder / "out"))
 
 
@@ -112,7 +112,7 @@ def test_unreadable_queries_are_misses_and_gallery_videos_left_out(whole, own_st
     path_of = dict(zip(own_store.names.texts(), map(own_store.path, range(len(own_store))), strict=True))
     path_of[TEST[0]].write_bytes(b"")
     path_of[TRAIN[2]].unlink()
-    config = loaded(recipe(tmp_path, own_store.root))
+    config = load_recipe(recipe(tmp_path, own_store.root))
     text = protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
     assert f"(queries, counted as misses: {TEST[0]})" in text
     assert f"(gallery, left out: {TRAIN[2]})" in text
@@ -122,7 +122,7 @@ def test_unreadable_queries_are_misses_and_gallery_videos_left_out(whole, own_st
     assert found["json"]["gallery"] == 5
 
     rest = [name for name in TRAIN if name != TRAIN[2]]
-    config = loaded(recipe(tmp_path, own_store.root, rest, TEST[1:]))
+    config = load_recipe(recipe(tmp_path, own_store.root, rest, TEST[1:]))
     protocols.retrieval(whole.weights, config, ALONE, tmp_path / "without")
     without = results(tmp_path / "without")
     assert found["json"]["recall"] == {k: share * 3 / 4 for k, share in without["json"]["recall"].items()}
@@ -132,7 +132,7 @@ def test_unreadable_queries_are_misses_and_gallery_videos_left_out(whole, own_st
 
 
 def test_a_video_in_both_sets_is_an_error(whole, vp9_store, tmp_path):
-    config = loaded(recipe(tmp_path, vp9_store.root, [*TRAIN, TEST[1]]))
+    config = load_recipe(recipe(tmp_path, vp9_store.root, [*TRAIN, TEST[1]]))
     with pytest.raises(UserError, match=f"1 of 4 test videos also in the training list, the first {TEST[1]}"):
         protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
 

@@ -18,7 +18,7 @@ from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.tasks import Task
 from nets.backbones import create
 from tests.helpers.ranks import ALONE
-from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
+from tests.helpers.retrieval import TEST, TRAIN, load_recipe, random_weights, recipe
 from tests.helpers.stores import make_store
 from trainers.engine import checkpoint
 from trainers.evaluation import attentive, protocols, saved_features
@@ -46,7 +46,7 @@ def calls(monkeypatch) -> list[Index]:
 
 @pytest.fixture
 def start(vp9_store, tmp_path) -> Start:
-    config = loaded(recipe(tmp_path, vp9_store.root))
+    config = load_recipe(recipe(tmp_path, vp9_store.root))
     return random_weights(tmp_path, config), config
 
 
@@ -112,14 +112,14 @@ def test_other_clips_or_lists_are_computed_again(start: Start, calls, vp9_store,
         features_of_both(weights, changed, ALONE)
         assert len(calls) == before + 2
     before = len(calls)
-    features_of_both(weights, loaded(recipe(tmp_path, vp9_store.root, TRAIN[::-1])), ALONE)
+    features_of_both(weights, load_recipe(recipe(tmp_path, vp9_store.root, TRAIN[::-1])), ALONE)
     assert [index.names.texts() for index in calls[before:]] == [tuple(TRAIN[::-1])]  # the test list is unchanged
 
 
 def test_keys_depend_on_files_folder_and_names_of_the_dataset(vp9_store, tmp_path):
     shutil.copytree(vp9_store.root, tmp_path / "copy")
     again = make_store(tmp_path / "again", gop=4)
-    plan = loaded(recipe(tmp_path, vp9_store.root)).plan
+    plan = load_recipe(recipe(tmp_path, vp9_store.root)).plan
     keys = {key("0", replace(index, root=vp9_store.root), plan) for index in (vp9_store, Index.load(tmp_path / "copy"))}
     assert len(keys) == 1
     assert key("0", replace(again, root=vp9_store.root), plan) not in keys
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_computed_again_with_a_note(start: Start, calls, damag
 def test_features_are_not_saved_if_a_video_is_unreadable(start: Start, calls, own_store, tmp_path):
     lost = own_store.path(own_store.names.texts().index(TEST[1]))
     lost.rename(tmp_path / "aside.mp4")
-    config = loaded(recipe(tmp_path, own_store.root))
+    config = load_recipe(recipe(tmp_path, own_store.root))
     first = features_of_both(start[0], config, ALONE)
     assert [*first.queries.unreadable] == [TEST[1]]
     (tmp_path / "aside.mp4").rename(lost)
@@ -181,7 +181,7 @@ def test_overflowing_features_are_an_error_and_not_saved(start: Start, tmp_path)
 
 
 def test_classes_without_a_training_video_are_noted(vp9_store, tmp_path, capsys):
-    config = loaded(recipe(tmp_path, vp9_store.root, TRAIN[::2], TEST))
+    config = load_recipe(recipe(tmp_path, vp9_store.root, TRAIN[::2], TEST))
     features_of_both(random_weights(tmp_path, config), config, ALONE)
     note = "no training video of 1 of 2 classes (class1); 2 test videos of such a class"
     assert f"note: {note}\n" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from tests.helpers.classified import CLASSES, RECIPE, other, saved, train_guesser, video_test, with_classes
+from tests.helpers.classified import CLASSES, RECIPE, changed_checkpoint, saved, train_guesser, video_test, with_classes
 from tests.helpers.results import result
 from tests.helpers.runs import write_recipe
 from trainers.commands import pretrain
@@ -27,7 +27,7 @@ def trained(vp9_store, tmp_path_factory) -> Path:
 def test_the_best_checkpoint_of_a_run_is_tested_and_must_be_intact(trained, tmp_path, capsys):
     shutil.copytree(trained / "run", tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.pt"
-    shutil.copy(other(trained, tmp_path, step=77), best)
+    shutil.copy(changed_checkpoint(trained, tmp_path, step=77), best)
     video_test("--checkpoint", tmp_path / "run", "--clips", 1)
     assert f"checkpoint  {best} (r3d_tiny, step 77)" in capsys.readouterr().out
     assert result(tmp_path / "run" / "test_video")["step"] == 77
@@ -37,7 +37,7 @@ def test_the_best_checkpoint_of_a_run_is_tested_and_must_be_intact(trained, tmp_
 
 
 def test_a_checkpoint_without_class_names_is_noted(trained, tmp_path, capsys):
-    video_test("--checkpoint", other(trained, tmp_path, classes=[]), "--clips", 1)
+    video_test("--checkpoint", changed_checkpoint(trained, tmp_path, classes=[]), "--clips", 1)
     assert "does not name its classes; they are taken to be in the dataset's order" in capsys.readouterr().out
     assert saved(tmp_path / "test_video").classes.tolist() == list(CLASSES)
 
@@ -53,7 +53,7 @@ def test_other_classes_are_refused_with_counts_and_names(trained, tmp_path):
     more = with_classes(trained, tmp_path / "more", (*CLASSES, "a", "b", "c", "d"), labels)
     with pytest.raises(UserError, match=r"has 3 classes, .*more has 7, .* same: only the dataset has a, b, c \.\.\.\."):
         video_test("--checkpoint", trained / "run", "--data-dir", more)
-    nameless = other(trained, tmp_path, classes=[])
+    nameless = changed_checkpoint(trained, tmp_path, classes=[])
     with pytest.raises(UserError, match=r"other.pt has 3 classes, .*more has 7, and they are not the same\. Choose"):
         video_test("--checkpoint", nameless, "--data-dir", more)
 
@@ -62,7 +62,7 @@ def test_checkpoints_without_classifier_are_refused(trained, vp9_store, tmp_path
     (path,) = (trained / "run" / "checkpoints").glob("*.pt")
     model = {key: value for key, value in checkpoint.read(path)["model"].items() if key != "linear.weight"}
     with pytest.raises(UserError, match=r"classifier of .*other.pt does not fit .*: it has no linear.weight"):
-        video_test("--checkpoint", other(trained, tmp_path, model=model))
+        video_test("--checkpoint", changed_checkpoint(trained, tmp_path, model=model))
     pretrain.main(["--config", str(write_recipe(tmp_path, vp9_store.root)), "--device", "cpu", "--max-steps", "1"])
     with pytest.raises(UserError, match=r"is of the task ctp and has no classifier: finetune it"):
         video_test("--checkpoint", tmp_path / "run")

@@ -12,7 +12,16 @@ from dali_pipelines.datasets.open import open_dataset
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
-from tests.helpers.classified import CLASSES, CLIPS, RECIPE, other, saved, train_guesser, video_test, with_classes
+from tests.helpers.classified import (
+    CLASSES,
+    CLIPS,
+    RECIPE,
+    changed_checkpoint,
+    saved,
+    train_guesser,
+    video_test,
+    with_classes,
+)
 from tests.helpers.ranks import two_ranks
 from tests.helpers.results import result, rows
 from tests.helpers.runs import ROOT
@@ -149,13 +158,13 @@ def test_classes_missing_from_the_training_list_are_noted(trained, tmp_path, cap
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(folder=trained))
     config = load(recipe, ["data.list=some.txt", "data.test_list=none.txt"])
-    path = other(trained, tmp_path, config=dump(config))
+    path = changed_checkpoint(trained, tmp_path, config=dump(config))
     (trained / "data" / "none.txt").write_text("\n".join(names))
     video_test("--checkpoint", path, "--clips", 1)
     printed = capsys.readouterr().out
     assert "also in the training list" not in printed
     assert "note: no training video of 2 of 3 classes (jump, run); 8 test videos of such a class" in printed
-    lost = other(trained, tmp_path, config=dump(load(recipe, ["data.list=gone.txt"])))
+    lost = changed_checkpoint(trained, tmp_path, config=dump(load(recipe, ["data.list=gone.txt"])))
     video_test("--checkpoint", lost, "--clips", 1)
     assert "note:" not in capsys.readouterr().out
 
@@ -164,7 +173,7 @@ def test_the_best_of_another_run_is_never_tested(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.pt"
     for run in ("0123456789ab", ""):  # another run, and one without an id
-        shutil.copy(other(trained, tmp_path, run=run), best)
+        shutil.copy(changed_checkpoint(trained, tmp_path, run=run), best)
         with pytest.raises(
             UserError, match=r"best.pt is of another run than step_00000001.pt beside it; say which one"
         ):

@@ -10,7 +10,7 @@ import pytest
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.helpers import loop_worker
-from tests.helpers.loop import STEPS, lines, run, run_both, write_recipe
+from tests.helpers.loop import STEPS, lines, run, run_two_ranks, write_recipe
 from tests.helpers.processes import join, run_command, start
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_two_nodes_match_one_process_stop_together_and_resume(tmp_path):
     statuses, printed = two_nodes(tmp_path, *plain, "--set", "plan.term_step=9")
     assert statuses == [0, 0]
     assert sum(text.count("after step 10 of 15") for text in printed) == 1  # only rank 0 prints it
-    assert run_both(tmp_path, *plain)[0] == [0, 0]
+    assert run_two_ranks(tmp_path, *plain)[0] == [0, 0]
     run(tmp_path, *plain, name="one")
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
     for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):

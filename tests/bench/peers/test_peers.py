@@ -30,7 +30,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.convert import store_converter
 from dali_pipelines.store.files import video_path
 from dali_pipelines.tasks import Task, task_module
-from tests.helpers.peers import need
+from tests.helpers.peers import skip_unless_installed
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +97,7 @@ def test_peers_are_measured_next_to_ours_and_missing_ones_say_why(peer_index, tm
     peers = {name: PEERS[name] for name in ("pyav", "jpeg_zip", "pyav_prepared", "jpeg_zip_prepared")}
     for module in (contenders, loaders):
         monkeypatch.setattr(module, "PEERS", peers | {"absent": absent})
-    need("cv2")
+    skip_unless_installed("cv2")
     file, options = tmp_path / "loader.json", [*SMALL, "--batch-size", "2", "--workers", "0", "--json"]
     main(["--peers", "--codec", "h264", "rawvideo", "--tasks", "rot3d", "evaluation", *options, str(file)])
     report = json.loads(file.read_text())
@@ -193,7 +193,7 @@ def test_peers_are_grouped_by_the_files_they_read():
 
 @pytest.mark.parametrize(("peer", "name"), PAIRS)
 def test_each_installed_peer_makes_our_views(peer_index, our_views, peer, name):
-    need(PEERS[peer].module)
+    skip_unless_installed(PEERS[peer].module)
     loader = loader_of(peer_index, name)
     with peer_batches(PEERS[peer], peer_clips(loader, 0, 1), batch_size=2, workers=0, device="cpu") as batches:
         views = next(batches)
@@ -245,7 +245,7 @@ def test_peers_with_wrong_views_are_not_measured(peer_index, our_views, monkeypa
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_a_repeated_frame_appears_in_both_places(peer_index, peer):
-    need(PEERS[peer].module)
+    skip_unless_installed(PEERS[peer].module)
     (clip, *_) = peer_clips(loader_of(peer_index, "recognition"), 0, 1, prepared=PEERS[peer].prepared)
     (view,) = clip.views
     twice = dataclasses.replace(view, frames=[7, 3, 7, 5])
