@@ -42,7 +42,7 @@ def our_columns(page: Path) -> str:
     return "\n".join(line.split(" | ", 1)[1] for line in text(page).splitlines() if line.startswith("| "))
 
 
-def words(command: str) -> list[str]:
+def split_command(command: str) -> list[str]:
     """Split a command as the shell does, without comments and surrounding text."""
     typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)| > |;", command)[0]
     return shlex.split(typed.rstrip("'") if typed.count("'") % 2 else typed)
@@ -52,9 +52,9 @@ def commands() -> list[tuple[str, str]]:
     return [(str(page.relative_to(ROOT)), found) for page in PAGES for found in TYPED.findall(ours(page))]
 
 
-def called(command: str) -> tuple[str, list[str]]:
+def module_and_arguments(command: str) -> tuple[str, list[str]]:
     """Return the module and the arguments of a command line."""
-    typed = words(command)
+    typed = split_command(command)
     if typed[0] == "clipfeed":
         return COMMANDS[typed[1]][0], typed[2:]
     if "-m" in typed and typed[0] == "python":
@@ -66,7 +66,7 @@ def called(command: str) -> tuple[str, list[str]]:
 
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_commands_parse(page, command):
-    module, arguments = called(command)
+    module, arguments = module_and_arguments(command)
     options = importlib.import_module(module).make_parser().parse_args(arguments)
     recipe = getattr(options, "config", None)
     assert recipe or getattr(options, "protocol", "video") == "video"  # a pretrained network names no videos to test on

@@ -109,7 +109,7 @@ configs = st.builds(
 
 
 @given(configs)
-def test_a_printed_config_loads_to_the_same(config):
+def test_a_printed_config_loads_unchanged(config):
     assert parse(dump(config), source="printed") == config
 
 

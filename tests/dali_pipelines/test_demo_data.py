@@ -41,7 +41,7 @@ def paste_in_stills(frames, sprite, corners):
     frames[STILLS] = part
 
 
-def look(split, count):
+def render_part(split, count):
     labels = np.arange(count) % NUM_CLASSES
     stills, directions = [], []
     for i, label in enumerate(labels):
@@ -55,7 +55,7 @@ def look(split, count):
 
 @pytest.fixture(scope="module")
 def parts():
-    return look("train", NUM_TRAIN), look("test", NUM_TEST)
+    return render_part("train", NUM_TRAIN), render_part("test", NUM_TEST)
 
 
 # --- Rendering ---
@@ -130,7 +130,7 @@ def random_convolutions(frames):
     return torch.cat([hidden.mean((2, 3)), deep.mean((2, 3)), deep.amax((2, 3))], dim=1).numpy()
 
 
-def correct(features, train_frames, test_frames):
+def count_correct(features, train_frames, test_frames):
     """Fit a ridge classifier to the train frames and count the correct test frames."""
     train, test = features(train_frames), features(test_frames)
     mean, scale = train.mean(0), train.std(0) + 1e-6
@@ -140,7 +140,7 @@ def correct(features, train_frames, test_frames):
     return int(((test @ train.T @ weights).argmax(1) == np.arange(NUM_TEST) % NUM_CLASSES).sum())
 
 
-def most_by_chance():
+def max_by_chance():
     """Return the largest count by guessing: the upper end of the central 99% of Binomial(160, 1/8)."""
     p = 1 / NUM_CLASSES
     chances = [comb(NUM_TEST, k) * p**k * (1 - p) ** (NUM_TEST - k) for k in range(NUM_TEST + 1)]
@@ -150,7 +150,7 @@ def most_by_chance():
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
 @pytest.mark.parametrize("still", range(len(STILLS)))
 def test_a_single_frame_does_not_reveal_the_class(parts, features, still):
-    assert correct(features, *(part.stills[:, still] for part in parts)) <= most_by_chance()
+    assert count_correct(features, *(part.stills[:, still] for part in parts)) <= max_by_chance()
 
 
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
@@ -159,7 +159,7 @@ def test_the_same_classifier_finds_a_planted_cue(parts, features):
     angles = np.arange(NUM_CLASSES)[:, None, None] * np.pi / NUM_CLASSES
     waves = 20 * np.sin(2 * np.pi * (x * np.cos(angles) + y * np.sin(angles)) / 16)  # gray levels of 255
     planted = (np.clip(part.stills[:, 0] + waves[part.labels][..., None], 0, 255) for part in parts)
-    assert correct(features, *(frames.astype(np.uint8) for frames in planted)) > 0.5 * NUM_TEST
+    assert count_correct(features, *(frames.astype(np.uint8) for frames in planted)) > 0.5 * NUM_TEST
 
 
 def direction(video):

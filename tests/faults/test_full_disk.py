@@ -91,7 +91,7 @@ FIGURES = ("metrics.jsonl", "train.csv", "tensorboard")
 LOGGED = ("--set", "train.loggers=[tensorboard,csv]", "--set", "train.keep=100")
 
 
-class Refusing(Appended):
+class RefusingFile(Appended):
     """File on a disk that is full whenever `full(line)` is true; half of the line still fits."""
 
     full = staticmethod(lambda data: False)
@@ -100,10 +100,10 @@ class Refusing(Appended):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.file = _Half(self.file, self) if self.name in str(path) else self.file  # type: ignore[assignment]
+        self.file = _HalfWritingFile(self.file, self) if self.name in str(path) else self.file  # type: ignore[assignment]
 
 
-class _Half:
+class _HalfWritingFile:
     def __init__(self, file, owner) -> None:
         self.file, self.owner, self.begun = file, owner, False
 
@@ -120,10 +120,10 @@ class _Half:
 
 
 @pytest.fixture
-def refusing(monkeypatch):
+def refuse_writes(monkeypatch):
     for module in (metrics, loggers):
-        monkeypatch.setattr(module, "Appended", Refusing)
-    return lambda **how: [monkeypatch.setattr(Refusing, name, value) for name, value in how.items()]
+        monkeypatch.setattr(module, "Appended", RefusingFile)
+    return lambda **how: [monkeypatch.setattr(RefusingFile, name, value) for name, value in how.items()]
 
 
 @pytest.fixture(scope="module")
@@ -148,29 +148,29 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     ("name", "error"),
     [*((name, errno.ENOSPC) for name in FIGURES), (FIGURES[0], errno.EDQUOT), (FIGURES[0], errno.EIO)],
 )
-def test_unwritable_figures_end_the_run_and_no_step_is_duplicated(whole, tmp_path, refusing, name, error):
+def test_unwritable_figures_end_the_run_and_no_step_is_duplicated(whole, tmp_path, refuse_writes, name, error):
     tries = itertools.count(1)
-    refusing(name=name, error=error, full=staticmethod(lambda data: next(tries) > 6))
+    refuse_writes(name=name, error=error, full=staticmethod(lambda data: next(tries) > 6))
     way_out = r"make room and start the same command again: it goes on from the last checkpoint$"
     with pytest.raises(UserError, match=rf"^cannot write the .*{os.strerror(error)}: '.*{name}.*'; {way_out}"):
         run(tmp_path, *LOGGED)
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4]
-    refusing(full=staticmethod(lambda data: False))
+    refuse_writes(full=staticmethod(lambda data: False))
     run(tmp_path, *LOGGED)
     assert_same_run(tmp_path, whole)
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_go_on_keeps_figures_until_there_is_room(whole, tmp_path, refusing, capsys, name):
+def test_go_on_keeps_figures_until_there_is_room(whole, tmp_path, refuse_writes, capsys, name):
     tries = itertools.count(1)
-    refusing(name=name, full=staticmethod(lambda data: 5 < next(tries) < 9))
+    refuse_writes(name=name, full=staticmethod(lambda data: 5 < next(tries) < 9))
     run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
     assert_same_run(tmp_path, whole)
     assert capsys.readouterr().out.count("warning: cannot write the figures of the run: [Errno 28] No space left") == 1
 
 
-def test_go_on_saves_no_checkpoint_past_lost_lines_until_the_end(tmp_path, refusing, capsys):
-    refusing(name="metrics.jsonl", full=staticmethod(lambda data: json.loads(data or '{"step": 0}')["step"] >= 7))
+def test_go_on_saves_no_checkpoint_past_lost_lines_until_the_end(tmp_path, refuse_writes, capsys):
+    refuse_writes(name="metrics.jsonl", full=staticmethod(lambda data: json.loads(data or '{"step": 0}')["step"] >= 7))
     run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4, STEPS]

@@ -26,12 +26,12 @@ def hidden(count: int, *, classes: int = 3, seed: int = 0, strength: float = 6.0
     return tokens.half(), labels
 
 
-def made_up(values: torch.Tensor, labels: torch.Tensor) -> Features:
+def features_of(values: torch.Tensor, labels: torch.Tensor) -> Features:
     return Features([f"v{row}" for row in range(len(labels))], labels.numpy(), values.numpy(), {})
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch):
+def shorten_search(monkeypatch):
     """Try one setting, for fewer steps."""
     monkeypatch.setattr(attentive, "SETTINGS", ((3e-3, 0.01),))
     monkeypatch.setattr(attentive, "MIN_STEPS", 60)

@@ -24,20 +24,20 @@ def by_subject(findings) -> dict[str, Finding]:
     return {finding.about: finding for finding in findings}
 
 
-def examined(capsys, *argv: str) -> tuple[int, dict[str, Finding]]:
+def run_doctor(capsys, *argv: str) -> tuple[int, dict[str, Finding]]:
     """Run the command with --json; return its status and findings."""
     status = doctor.main([*argv, "--device", "cpu", "--json"])
     return status, by_subject(Finding(**finding) for finding in json.loads(capsys.readouterr().out))
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def skip_codec_checks(monkeypatch):
     """Skip the codec checks, which have their own test."""
     monkeypatch.setattr(doctor, "CHECKS", ("packages", "machine", "disks", "dataset"))
 
 
-def test_a_recipe_with_its_dataset_has_no_problem(h264_store, tmp_path, quick, capsys):
-    status, found = examined(capsys, "--config", str(write_recipe(tmp_path, h264_store.root)))
+def test_a_recipe_with_its_dataset_has_no_problem(h264_store, tmp_path, skip_codec_checks, capsys):
+    status, found = run_doctor(capsys, "--config", str(write_recipe(tmp_path, h264_store.root)))
     assert [finding for finding in found.values() if finding.state == "problem"] == []
     assert status == 0
     assert found["dataset"].text.startswith(f"{len(h264_store)} videos of {h264_store.root}, ")
@@ -45,11 +45,11 @@ def test_a_recipe_with_its_dataset_has_no_problem(h264_store, tmp_path, quick, c
     assert found["torch"].text == f"{version('torch')}, torchvision {version('torchvision')}"
 
 
-def test_a_dataset_can_be_checked_without_a_recipe(h264_store, quick, capsys):
-    assert examined(capsys, "--data-dir", str(h264_store.root))[1]["samples"].state == "ok"
+def test_a_dataset_can_be_checked_without_a_recipe(h264_store, skip_codec_checks, capsys):
+    assert run_doctor(capsys, "--data-dir", str(h264_store.root))[1]["samples"].state == "ok"
 
 
-def test_a_problem_says_what_to_do_and_exits_with_1(tmp_path, quick, capsys):
+def test_a_problem_says_what_to_do_and_exits_with_1(tmp_path, skip_codec_checks, capsys):
     argv = ["--config", str(write_recipe(tmp_path, tmp_path / "gone")), "--device", "cpu"]
     assert doctor.main(argv) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -60,27 +60,27 @@ def test_a_problem_says_what_to_do_and_exits_with_1(tmp_path, quick, capsys):
     assert lines[-1].startswith("1 problem, ")
 
 
-def test_damaged_videos_are_counted_and_named(tmp_path, quick, capsys):
+def test_damaged_videos_are_counted_and_named(tmp_path, skip_codec_checks, capsys):
     index = make_store(tmp_path / "data", codec="h264", videos=4)
     path = index.path(2)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    status, found = examined(capsys, "--data-dir", str(index.root))
+    status, found = run_doctor(capsys, "--data-dir", str(index.root))
     assert status == 1
     assert found["samples"].text.startswith(
         f"1 of 4 sampled videos could not be decoded, the first {index.info(2).name} ("
     )
 
 
-def test_a_dataset_smaller_than_a_batch_is_a_problem(h264_store, tmp_path, quick, capsys):
+def test_a_dataset_smaller_than_a_batch_is_a_problem(h264_store, tmp_path, skip_codec_checks, capsys):
     recipe = str(write_recipe(tmp_path, h264_store.root))
-    found = examined(capsys, "--config", recipe, "--set", "train.global_batch=64")[1]["dataset"]
+    found = run_doctor(capsys, "--config", recipe, "--set", "train.global_batch=64")[1]["dataset"]
     assert (found.state, found.do) == ("problem", f"--set train.global_batch={len(h264_store)} or less")
 
 
 @pytest.mark.parametrize("name", ["gone", "bad"])
-def test_an_invalid_recipe_is_a_problem_and_other_checks_run(tmp_path, quick, capsys, name):
+def test_an_invalid_recipe_is_a_problem_and_other_checks_run(tmp_path, skip_codec_checks, capsys, name):
     (tmp_path / "bad.yaml").write_text("task: ctp\nbackbon: r3d18\n")
-    status, found = examined(capsys, "--config", str(tmp_path / f"{name}.yaml"))
+    status, found = run_doctor(capsys, "--config", str(tmp_path / f"{name}.yaml"))
     assert (status, found["recipe"].state, found["torch"].state) == (1, "problem", "ok")
 
 
@@ -91,14 +91,14 @@ def test_a_failing_check_is_a_finding(monkeypatch, capsys, check):
 
     monkeypatch.setattr(doctor, "CHECKS", (check,))
     monkeypatch.setattr(f"trainers.diagnosis.{check}.check", fail)
-    status, found = examined(capsys)
+    status, found = run_doctor(capsys)
     assert (status, found[check].state) == (1, "problem")
     assert "something that nobody thought of" in found[check].text
 
 
 def test_a_check_that_cannot_be_imported_is_a_finding(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "CHECKS", ("not_there",))
-    assert "ModuleNotFoundError" in examined(capsys)[1]["not_there"].text
+    assert "ModuleNotFoundError" in run_doctor(capsys)[1]["not_there"].text
 
 
 def test_every_codec_decodes_and_a_failing_one_is_named(monkeypatch):

@@ -78,7 +78,7 @@ def windows(count: int, span: int, step: int) -> list[int]:
     return sorted({*range(0, max(count - span, 0) + 1, step), max(count - span, 0)})
 
 
-def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("center",)) -> np.ndarray:
+def by_loop(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("center",)) -> np.ndarray:
     """Average a backbone's pooled features over views, one clip at a time; crops are 64 of 73 pixels."""
     frames = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd", "format=rgb24")
     sides = frames.shape[1:3]
@@ -110,7 +110,7 @@ def test_features_of_unprepared_videos_match_a_plain_loop(folder, tmp_path, caps
     found = features_of(folder, tmp_path / "x.npz", folder / "videos", "--clips", 3)
     net = write_checkpoint(tmp_path / "a.pt")
     paths = [folder / "videos" / name for name in ("class0/a.mp4", "class0/b.webm", "class1/c.avi")]
-    expected = [plain(net, path, lambda count: uniform(count, 3, 8, 2), length=8, stride=2) for path in paths]
+    expected = [by_loop(net, path, lambda count: uniform(count, 3, 8, 2), length=8, stride=2) for path in paths]
     assert_near(found["features"], expected)
     assert found["features"].dtype == np.float32
     assert found["names"].tolist() == ["class0/a", "class0/b", "class1/c"]
@@ -132,7 +132,7 @@ def test_windows_and_crops_of_a_dataset_match_a_plain_loop(vp9_store, folder, tm
     found = features_of(folder, tmp_path / "x.npz", store.root, *options)
     net = write_checkpoint(tmp_path / "a.pt")
     views: dict[str, Any] = {"length": 4, "stride": 3, "crops": ("first", "center", "last")}
-    expected = [plain(net, store.path(row), lambda count: windows(count, 12, 5), **views) for row in range(3)]
+    expected = [by_loop(net, store.path(row), lambda count: windows(count, 12, 5), **views) for row in range(3)]
     assert_near(found["features"], expected)
     assert found["names"].tolist() == ["class0/video06", "class1/video01", "class1/video11"]  # of 46, 41, 51 frames
     assert found["labels"].tolist() == [0, 1, 1]
@@ -231,7 +231,7 @@ def test_real_clips_have_features_or_a_reason(folder, tmp_path):
     assert np.isfinite(found["features"]).all(1).tolist() == [name != "corrupted" for name in found["names"]]
     net = write_checkpoint(tmp_path / "a.pt")
     path = SHARED_MEDIA / "ucf101_xvid_320x240.avi"
-    expected = plain(net, path, lambda count: uniform(count, 1, 8, 2), length=8, stride=2)
+    expected = by_loop(net, path, lambda count: uniform(count, 1, 8, 2), length=8, stride=2)
     assert_near(found["features"][found["names"] == path.stem], [expected])
 
 

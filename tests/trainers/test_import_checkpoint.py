@@ -21,7 +21,7 @@ from trainers.weights.original import read_original
 pytestmark = pytest.mark.slow
 
 
-def trained(make):
+def torchvision_network(make):
     """Make a torchvision network in eval mode with nontrivial batch norms."""
     torch.manual_seed(0)
     net = make(weights=None).eval()
@@ -38,7 +38,7 @@ def trained(make):
 
 @pytest.fixture(scope="module")
 def r3d18():
-    return trained(zoo.r3d_18)
+    return torchvision_network(zoo.r3d_18)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_unused_keys_are_counted_with_their_reason():
 
 @torch.no_grad()
 def test_imported_r2plus1d_matches_torchvision():
-    theirs = trained(zoo.r2plus1d_18)
+    theirs = torchvision_network(zoo.r2plus1d_18)
     imported = torchvision.convert(theirs.state_dict())
     assert imported.config.backbone == "torchvision_r2plus1d18"
     clips = torch.randn(1, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))

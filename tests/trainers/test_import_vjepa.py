@@ -32,7 +32,7 @@ def tiny() -> ViT:
 
 
 @pytest.fixture(autouse=True)
-def in_place_of_vit_l(monkeypatch):
+def replace_vit_l_by_tiny(monkeypatch):
     monkeypatch.setattr(vjepa, "SIZES", {C: TINY})
     monkeypatch.setenv("CLIPFEED_TRUST", "tests")
 

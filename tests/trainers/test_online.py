@@ -131,12 +131,12 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
-def plain(lines: list[dict]) -> list[dict]:
+def without_probe_figures(lines: list[dict]) -> list[dict]:
     return [{name: value for name, value in line.items() if name not in ("online_top1", "rankme")} for line in lines]
 
 
 def test_the_online_probe_does_not_change_the_run(whole):
-    assert plain(history(whole)) == history(whole, "without")
+    assert without_probe_figures(history(whole)) == history(whole, "without")
     assert_same_weights(weights(whole), weights(whole, name="without"))
     for line in history(whole):
         assert 0 <= line["online_top1"] <= 1
@@ -153,7 +153,7 @@ def test_the_online_probe_can_be_switched_on_resume(whole, tmp_path):
     run(tmp_path, "--max-steps", "5")
     run(tmp_path, *PROBE, "--max-steps", "10")
     run(tmp_path)
-    assert plain(history(tmp_path)) == history(whole, "without")
+    assert without_probe_figures(history(tmp_path)) == history(whole, "without")
     assert ["rankme" in line for line in history(tmp_path)] == [False] * 5 + [True] * 5 + [False] * 5
     assert_same_weights(weights(tmp_path), weights(whole))
 

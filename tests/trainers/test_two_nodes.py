@@ -16,7 +16,7 @@ from tests.helpers.processes import join, run_command, start
 pytestmark = pytest.mark.slow
 
 
-def agent(port: int, argv: list[str], output: Path) -> None:
+def run_agent(port: int, argv: list[str], output: Path) -> None:
     """Run torchrun for one of two nodes, with forked ranks because a new process takes 4 s to start."""
     config = LaunchConfig(
         min_nodes=2,
@@ -39,7 +39,7 @@ def two_nodes(folder: Path, *args: str) -> tuple[list[int | None], list[str]]:
         port = free.getsockname()[1]
     argv = [loop_worker.__file__, "--config", str(write_recipe(folder, "run")), "--device", "cpu", *args]
     outputs = [folder / f"node{node}.out" for node in range(2)]
-    statuses = join([start(agent, port, argv, output) for output in outputs])
+    statuses = join([start(run_agent, port, argv, output) for output in outputs])
     printed = [output.read_text() for output in outputs]
     print(*printed)  # pytest shows it on failure
     return statuses, printed

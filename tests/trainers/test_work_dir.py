@@ -16,7 +16,7 @@ from trainers.engine.work_dir import locked, make_way, run_in
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory):
+def first_checkpoint(tmp_path_factory):
     """Return the checkpoint of a run's first four steps."""
     folder = tmp_path_factory.mktemp("begun")
     run(folder, "--max-steps", "4")
@@ -93,13 +93,13 @@ def after_the_first_checkpoint(monkeypatch, act):
     """Have `act` called with the work dir once the first checkpoint, of step 4, is written."""
     save = checkpoint.save
 
-    def acting(folder, step, content, *, keep):
+    def save_and_act(folder, step, content, *, keep):
         saved = save(folder, step, content, keep=keep)
         if step == 4:
             act(folder.parent)
         return saved
 
-    monkeypatch.setattr(checkpoint, "save", acting)
+    monkeypatch.setattr(checkpoint, "save", save_and_act)
 
 
 def test_kills_while_moving_files_aside_lose_none(tmp_path, monkeypatch):
@@ -133,10 +133,10 @@ def test_kills_while_moving_files_aside_lose_none(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["moved"]
 
 
-def test_resume_prints_the_step_and_changed_options(whole, begun, tmp_path, capsys):
-    run(tmp_path, "--resume", str(begun), "--max-steps", "5")
+def test_resume_prints_the_step_and_changed_options(whole, first_checkpoint, tmp_path, capsys):
+    run(tmp_path, "--resume", str(first_checkpoint), "--max-steps", "5")
     output = capsys.readouterr().out
-    assert f"resumed at step 4 of 15 from {begun}" in output
+    assert f"resumed at step 4 of 15 from {first_checkpoint}" in output
     assert "changed since" not in output
     assert history(tmp_path) == history(whole)[4:5]
     run(tmp_path, "--max-steps", "6", "--set", "optim.lr=0.5", "--set", "train.epochs=4", "--set", "schedule.gamma=0.2")
@@ -167,8 +167,8 @@ def test_a_finished_run_continues_only_with_more_epochs(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "what"), [({}, "holds a network alone, as best.pt does"), ({"imported": {}}, "was imported")]
 )
-def test_files_that_cannot_be_resumed_are_refused(begun, tmp_path, more, what):
-    content = checkpoint.read(begun)
+def test_files_that_cannot_be_resumed_are_refused(first_checkpoint, tmp_path, more, what):
+    content = checkpoint.read(first_checkpoint)
     path = tmp_path / "best.pt"
     checkpoint.write(path, {key: content[key] for key in ("run", "identity", "config", "model", "step")} | more)
     with pytest.raises(UserError) as caught:
@@ -179,15 +179,15 @@ def test_files_that_cannot_be_resumed_are_refused(begun, tmp_path, more, what):
     )
 
 
-def test_a_checkpoint_of_another_run_is_refused(begun, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(first_checkpoint, tmp_path):
     run(tmp_path, "--max-steps", "1")
-    with pytest.raises(UserError, match=f"--resume {begun} is of another run than the checkpoints in "):
-        run(tmp_path, "--resume", str(begun))
+    with pytest.raises(UserError, match=f"--resume {first_checkpoint} is of another run than the checkpoints in "):
+        run(tmp_path, "--resume", str(first_checkpoint))
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [1]
 
 
-def test_a_checkpoint_with_nan_is_not_resumed(begun, tmp_path):
-    content = checkpoint.read(begun)
+def test_a_checkpoint_with_nan_is_not_resumed(first_checkpoint, tmp_path):
+    content = checkpoint.read(first_checkpoint)
     content["model"]["head.2.bias"].fill_(torch.nan)
     checkpoint.write(tmp_path / "step_00000004.pt", content)
     with pytest.raises(UserError, match=r"step_00000004.pt holds nan or infinity in 1 of \d+ tensors \(head.2.bias\)"):

@@ -59,7 +59,7 @@ def head():
     cluster.shutdown()
 
 
-def note_and_wait(file: str) -> str:
+def log_and_wait(file: str) -> str:
     with open(file, "a") as log:
         log.write("begun ")
     time.sleep(3.0)
@@ -98,7 +98,7 @@ def test_jobs_lost_with_a_node_are_redone(cluster, tmp_path):
 
     killer = threading.Thread(target=wait_and_kill, daemon=True)
     killer.start()
-    found = list(run_on_ray(note_and_wait, files, workers=1))
+    found = list(run_on_ray(log_and_wait, files, workers=1))
     killer.join()
     assert sorted(found) == [(file, file) for file in files]
     assert sorted(Path(file).read_text() for file in files) == ["begun begun done ", *4 * ["begun done "]]

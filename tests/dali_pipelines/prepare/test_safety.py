@@ -48,10 +48,10 @@ def contents(folder):
 
 @pytest.fixture(autouse=True)
 def in_one_process(monkeypatch):
-    monkeypatch.setitem(ENGINES, "local", here)
+    monkeypatch.setitem(ENGINES, "local", run_in_process)
 
 
-def here(function, jobs, workers):
+def run_in_process(function, jobs, workers):
     return ((job, function(job)) for job in jobs)
 
 
@@ -117,7 +117,7 @@ def test_leftovers_of_a_killed_run_are_overwritten(place, tmp_path, monkeypatch)
     with pytest.raises(SystemExit):
         prepare(tmp_path / "raw", "--out", out, *SMALL)
     assert (out / "videos" / "b.mp4").exists()
-    monkeypatch.setitem(ENGINES, "local", here)
+    monkeypatch.setitem(ENGINES, "local", run_in_process)
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 0
     assert names(Index.load(out)) == ["a", "b"]
 
@@ -143,7 +143,7 @@ def test_failures_of_passing_causes_are_retried(place, tmp_path, capsys, monkeyp
         )
         assert f"(the next run tries again: {cause})" in (out / "quarantine.csv").read_text()
     assert tried == ["a", "b", "bad", "a"]
-    monkeypatch.setitem(ENGINES, "local", here)
+    monkeypatch.setitem(ENGINES, "local", run_in_process)
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
     printed = capsys.readouterr().out
     assert "tried again 1 video that had failed for a passing cause: 1 stored now" in printed
@@ -170,10 +170,10 @@ def test_failures_are_told_apart_by_cause(monkeypatch, tmp_path, error, cause):
     def fail(*_):
         raise error
 
-    def fail_in_words(*_):
+    def fail_as_video_error(*_):
         raise VideoError("cannot be read") from error
 
-    for raising in (fail, fail_in_words):
+    for raising in (fail, fail_as_video_error):
         monkeypatch.setattr(jobs, "write_video", raising)
         found = store_video(Job("a", tmp_path, tmp_path, Encoding()))
         assert isinstance(found, Failure)

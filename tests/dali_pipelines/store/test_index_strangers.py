@@ -63,7 +63,7 @@ def arrays_of(root):
     return {name: array.copy() for name, array in read_npz((root / "index.npz").read_bytes()).items()}
 
 
-def look_at_all(index):
+def read_all_videos(index):
     """Look up and read each video; a damaged one may raise only ClipError."""
     for row in range(len(index)):
         frames = index.info(row).num_frames
@@ -266,7 +266,7 @@ def test_damaged_indexes_are_read_or_refused(root, monkeypatch):
             else:
                 memory.files["memory://s/index.npz"] = damaged_bytes(rng, whole)
             try:
-                look_at_all(Index.load("memory://s"))
+                read_all_videos(Index.load("memory://s"))
                 outcomes["read"] += 1
             except UserError:
                 outcomes["refused"] += 1

@@ -16,7 +16,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import Entry, expand, kind, list_folder, size_and_time
 from dali_pipelines.store.storage import Span, exists, joined, read_file, storage_of
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("short_remote_waits")
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8)
 NAME = "a b#c%41.bin"

@@ -17,7 +17,7 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task, recognition
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("short_remote_waits")
 
 TASK = Task("recognition", recognition.Config(num_frames=4, size=32))
 
