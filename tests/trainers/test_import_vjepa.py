@@ -108,8 +108,8 @@ def test_imported_loss_matches_the_original_and_the_target_is_the_backbone():
     batch, losses = {"clips": clips}, []
     for mask, cells in enumerate(([1, 2, 7], [0, *range(4, 16)])):  # hidden cells
         shown = [cell for cell in range(16) if cell not in cells]
-        batch[f"visible_{mask}"], batch[f"hidden_{mask}"] = (torch.tensor([some, some]) for some in (shown, cells))
-        visible, hidden = ((16 * torch.arange(8)[:, None] + torch.tensor(some)).flatten() for some in (shown, cells))
+        batch[f"visible_{mask}"], batch[f"hidden_{mask}"] = (torch.tensor([ids, ids]) for ids in (shown, cells))
+        visible, hidden = ((16 * torch.arange(8)[:, None] + torch.tensor(ids)).flatten() for ids in (shown, cells))
         seen = encoded(state, "encoder", clips, visible)
         losses.append((predicted(state, seen, visible, hidden, mask) - targets[:, hidden]).abs().mean())
     assert net(batch)["loss"].item() == pytest.approx(float(sum(losses)) / 2, rel=1e-3)

@@ -114,8 +114,8 @@ def test_peers_are_measured_next_to_ours_and_missing_ones_say_why(peer_index, tm
     one = groups["h264"]["pyav_prepared"]
     assert one["difference_to_ours"] <= one["most_difference"]
     ratio = groups["h264"]["this_loader"]["ratios"]["pyav_prepared"]["median"]
-    mine, other = groups["h264"]["this_loader"]["clips_per_s"], one["clips_per_s"]  # rounded to tenths, and ratios not
-    assert ratio == pytest.approx(mine / other, rel=0.06 / mine + 0.06 / other)
+    own, other = groups["h264"]["this_loader"]["clips_per_s"], one["clips_per_s"]  # rounded to tenths, and ratios not
+    assert ratio == pytest.approx(own / other, rel=0.06 / own + 0.06 / other)
     # The same frames of the same files; ours reads the header too.
     header = peer_index.table.init_sizes[0] / 1024
     assert one["read_kib_per_clip"] + header == pytest.approx(

@@ -37,9 +37,9 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     now, before = (
         sum(path.stat().st_size for path in folder.rglob("[abc].*") if path.is_file()) for folder in (tmp_path, videos)
     )
-    told = re.search(r"sources: .* MB, (\d+)% (.*)", printed.out)
-    assert told
-    percent, change = told.groups()
+    match = re.search(r"sources: .* MB, (\d+)% (.*)", printed.out)
+    assert match
+    percent, change = match.groups()
     assert change == ("saved" if now < before else "more now")
     assert int(percent) == pytest.approx(100 * abs(1 - now / before), abs=3)  # a file has some more bytes at its end
     assert "next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir" in printed.out

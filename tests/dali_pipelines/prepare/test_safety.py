@@ -123,7 +123,7 @@ def test_leftovers_of_a_killed_run_are_overwritten(place, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
-def test_failures_of_passing_causes_are_retried(place, tmp_path, capsys, monkeypatch, cause):
+def test_temporary_failures_are_retried(place, tmp_path, capsys, monkeypatch, cause):
     """The next run retries them and says how many; it does not retry a bad file."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "bad.mp4").write_text("no video")

@@ -153,8 +153,8 @@ def test_a_video_in_a_shard_decodes_like_the_file(shard, videos, tmp_path):
     units = index.units(2)
     assert (units.starts[0], units.ends[0]) == (member.offset_data, member.offset_data + member.size)
     shown = decode_rgb(read_clip(index, 2, np.array([33, 4])))
-    wanted = read_video(videos[0] / "run/b.mp4", f"scale={BT601}", "format=rgb24")
-    assert np.abs(np.subtract(shown, wanted[[33, 4]], dtype=int)).max() <= 1
+    expected = read_video(videos[0] / "run/b.mp4", f"scale={BT601}", "format=rgb24")
+    assert np.abs(np.subtract(shown, expected[[33, 4]], dtype=int)).max() <= 1
 
 
 def test_a_video_in_a_shard_can_be_copied_and_encoded_again(shard, videos, tmp_path):
@@ -183,5 +183,5 @@ def test_files_behind_a_url_are_read_by_range(videos, stored, monkeypatch, tmp_p
     memory.read_bytes = 0
     shown = decode_rgb(read_clip(index, 0, np.array([3, 30])))
     assert memory.read_bytes <= len(content) // (1 if way == "video" else 8)
-    wanted = decode_rgb(read_clip(stored["folder"], 2, np.array([3, 30]))).astype(int)
-    assert np.abs(shown - wanted).mean() <= (5 if way == "video" else 0)
+    expected = decode_rgb(read_clip(stored["folder"], 2, np.array([3, 30]))).astype(int)
+    assert np.abs(shown - expected).mean() <= (5 if way == "video" else 0)
