@@ -92,25 +92,25 @@ def imports_by(package: str) -> list[Import]:
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
-def test_a_package_imports_none_that_it_serves(package):
+def test_packages_do_not_import_those_above_them(package):
     assert imports_by(package)
     assert [str(found) for found in imports_by(package) if within(found.module, *FORBIDDEN[package])] == []
 
 
-def test_plans_need_numpy_alone():
+def test_plans_import_only_numpy():
     allowed = {*sys.stdlib_module_names, "numpy"}
     others = [found for found in imports_by("dali_pipelines.plan") if found.module.split(".")[0] not in allowed]
     assert [str(found) for found in others if not within(found.module, "dali_pipelines.plan")] == []
 
 
-def test_what_knows_where_bytes_lie_knows_neither_datasets_nor_commands():
-    above = [f"dali_pipelines.{name}" for name in ("datasets", "prepare", "tasks", "pixels", "loader", "inspection")]
-    assert [str(found) for found in imports_by("dali_pipelines.store") if within(found.module, *above)] == []
+def test_store_and_datasets_do_not_import_upwards():
+    upper = [f"dali_pipelines.{name}" for name in ("datasets", "prepare", "tasks", "pixels", "loader", "inspection")]
+    assert [str(found) for found in imports_by("dali_pipelines.store") if within(found.module, *upper)] == []
     commands = ("dali_pipelines.prepare", "dali_pipelines.inspection", "dali_pipelines.loader")
     assert [str(found) for found in imports_by("dali_pipelines.datasets") if within(found.module, *commands)] == []
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_there_are_no_import_cycles():
     arrows: dict[str, set[str]] = {}
     for found in (found for package in PACKAGES for found in imports_by(package)):
         name = found.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -119,13 +119,13 @@ def test_no_module_imports_itself_by_way_of_others():
     list(TopologicalSorter(arrows).static_order())
 
 
-def test_nothing_imports_an_entry_script():
+def test_entry_scripts_are_not_imported():
     found = [found for package in PACKAGES for found in imports_by(package)]
     assert [str(one) for one in found if within(one.module, *ENTRY_SCRIPTS)] == []
 
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != "bench"])
-def test_imports_stand_at_the_top_of_files(package):
+def test_imports_are_at_the_top_of_files(package):
     """Except in bench/, whose commands are scripts, which every worker imports again."""
 
     in_functions = [found for found in imports_by(package) if found.in_function]
@@ -133,7 +133,7 @@ def test_imports_stand_at_the_top_of_files(package):
     assert [str(found) for found in in_functions if found.module.split(".")[0] not in ALLOWED_IN_FUNCTIONS] == []
 
 
-def test_imports_are_found_wherever_they_stand(tmp_path):
+def test_imports_are_found_anywhere_in_a_file(tmp_path):
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "sub.py").touch()
     path = tmp_path / "nets" / "a.py"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 600)], ids=["deleted", "truncated"])
-def test_a_video_damaged_after_prepare_has_a_stand_in_that_is_named(own_store, tmp_path, caplog, damage, workers):
+def test_a_video_damaged_after_prepare_is_replaced_and_named(own_store, tmp_path, caplog, damage, workers):
     damage(own_store.path(3))
     recipe = write_recipe(tmp_path, own_store.root)
     options = ["--device", "cpu", "--max-steps", "3", "--set", f"data.workers={workers}"]
@@ -30,7 +30,7 @@ def test_a_video_damaged_after_prepare_has_a_stand_in_that_is_named(own_store, t
 
 
 @pytest.mark.parametrize("option", ["--clips", "--stride"])
-def test_a_probe_without_clips_or_run(tmp_path, option, refused, capsys):
+def test_a_probe_needs_a_run_and_clips(tmp_path, option, refused, capsys):
     needed = ["--work-dir", str(tmp_path / "gone"), "--train", "a", "--test", "b"]
     assert refused(probe.main, *needed).startswith(f"error: no run at {tmp_path / 'gone'}; make one with ")
     with pytest.raises(SystemExit, match="2"):
@@ -38,26 +38,26 @@ def test_a_probe_without_clips_or_run(tmp_path, option, refused, capsys):
     assert capsys.readouterr().err.endswith(f"error: {option} 0: at least 1\n")
 
 
-def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
+def test_under_torchrun_an_error_is_printed_once(vp9_store, tmp_path):
     recipe, gone = write_recipe(tmp_path, vp9_store.root), tmp_path / "gone"
     # As under torchrun, the other rank is killed once the first has failed.
-    statuses, said = two_ranks(PRETRAIN, tmp_path, "--config", recipe, "--data-dir", gone, "--device", "cpu", grace=3)
+    statuses, text = two_ranks(PRETRAIN, tmp_path, "--config", recipe, "--data-dir", gone, "--device", "cpu", grace=3)
     assert statuses == [2, -signal.SIGKILL]
-    assert [line for line in said.splitlines() if "gone" in line] == [
+    assert [line for line in text.splitlines() if "gone" in line] == [
         f"error: {gone} does not exist; make a dataset with "
         "`clipfeed prepare SRC --out DIR` and give DIR, to a recipe with --data-dir"
     ]
     assert "gone" not in (tmp_path / "rank1.out").read_text()
 
 
-def test_an_error_of_another_rank_alone_is_not_swallowed(tmp_path, monkeypatch, refused):
+def test_an_error_of_another_rank_is_printed(tmp_path, monkeypatch, refused):
     monkeypatch.setattr(errors, "REPORT_DELAY_S", 0)
     monkeypatch.setenv("RANK", "1")
     line = refused(pretrain.main, "--config", tmp_path / "gone.yaml")
     assert line.startswith("error: rank 1: cannot read the config")
 
 
-def test_debug_shows_the_traceback_and_without_it_there_is_one_line_and_status_2(tmp_path):
+def test_only_debug_prints_the_traceback(tmp_path):
     arguments = (PRETRAIN, "--config", tmp_path / "gone.yaml")
     plain, debug = tmp_path / "plain", tmp_path / "debug"
     assert join([start_command(*arguments, output=plain)]) == [2]

@@ -20,19 +20,19 @@ def called(text: str) -> set[str]:
     return set(re.findall(r"\bmake (?:\w+=\S+ )*([\w-]+)", text))
 
 
-def test_the_workflow_calls_targets_that_there_are_and_all_those_of_ci_run():
+def test_the_workflow_runs_existing_targets_and_all_of_ci_run():
     in_workflow = called("\n".join(step.get("run", "") for job in JOBS.values() for step in job["steps"]))
     in_script = called((ROOT / ".ci" / "run").read_text())
     assert in_script
     assert in_script <= in_workflow <= TARGETS
 
 
-def test_the_workflow_tests_on_the_oldest_python_that_setup_cfg_allows_and_the_next_two():
+def test_the_workflow_tests_the_oldest_python_and_the_next_two():
     oldest = re.match(r">=3\.(\d+)", SETUP["options"]["python_requires"])
     assert oldest
-    wanted = [f"3.{int(oldest[1]) + later}" for later in range(3)]
-    assert JOBS["test"]["strategy"]["matrix"]["python"] == wanted
+    expected = [f"3.{int(oldest[1]) + later}" for later in range(3)]
+    assert JOBS["test"]["strategy"]["matrix"]["python"] == expected
 
 
-def test_a_citation_names_the_version_that_is_installed():
+def test_the_citation_has_the_installed_version():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == SETUP["metadata"]["version"]

@@ -21,7 +21,7 @@ def folder(vp9_store, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_page_loads_clips_goes_on_and_extracts_the_features_of_the_command(folder, capsys):
+def test_the_api_page_runs_and_matches_the_command(folder, capsys):
     names = run(ROOT / "docs" / "api.md")
     shapes = f"{torch.Size([4, 3, 16, 112, 112])} {torch.Size([4, 3, 16, 4])}\n"
     assert capsys.readouterr().out == 3 * shapes  # 12 videos
@@ -45,14 +45,14 @@ def test_the_page_loads_clips_goes_on_and_extracts_the_features_of_the_command(f
     assert names["rest"] == [batch["index"][:2].tolist() for batch in whole][1:]
 
 
-def test_loaded_weights_and_a_list_of_sources_give_the_features_of_their_paths(folder):
+def test_weights_and_source_lists_give_the_features_of_paths(folder):
     one = clipfeed.extract_features("runs/mine", "videos", clips=2, device="cpu")
     weights = clipfeed.load_weights(folder / "runs" / "mine")
     other = clipfeed.extract_features(weights, [folder / "videos"], clips=2, device="cpu")
     np.testing.assert_array_equal(one.values, other.values)
 
 
-def test_a_task_is_loaded_by_a_recipes_name_by_its_file_and_with_changes(folder):
+def test_load_task_takes_recipe_names_files_and_overrides(folder):
     by_name = clipfeed.load_task("ctp/demo", "plan.size=48")
     by_file = clipfeed.load_task(ROOT / "configs" / "ctp" / "demo.yaml", "plan.size=48")
     assert by_name == by_file
@@ -61,6 +61,6 @@ def test_a_task_is_loaded_by_a_recipes_name_by_its_file_and_with_changes(folder)
         clipfeed.load_task("ctp/dmo")
 
 
-def test_what_an_interactive_session_prints_fits_a_screen(folder):
+def test_reprs_fit_a_screen(folder):
     for shown in (clipfeed.open_dataset("data/mine"), clipfeed.load_weights("runs/mine")):
         assert len(repr(shown)) < 2000

@@ -29,7 +29,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_is_one_that_clipfeed_takes(command):
+def test_every_command_parses(command):
     _, name, *arguments = shlex.split(command, comments=True)
     module = importlib.import_module(COMMANDS[name][0])
     if arguments not in (["$@"], ["..."]):
@@ -38,7 +38,7 @@ def test_every_command_is_one_that_clipfeed_takes(command):
         parse([word for word in arguments if word != "$@"])
 
 
-def test_a_pod_has_nvdec_a_rank_for_each_gpu_and_shared_memory_for_nccl():
+def test_the_pod_has_nvdec_a_rank_per_gpu_and_shared_memory():
     capabilities = {each["name"]: each["value"] for each in CONTAINER["env"]}["NVIDIA_DRIVER_CAPABILITIES"]
     assert set(capabilities.split(",")) == {"compute", "utility", "video"}
     assert POD["nprocPerNode"] == CONTAINER["resources"]["limits"]["nvidia.com/gpu"]
@@ -50,13 +50,13 @@ def test_a_pod_has_nvdec_a_rank_for_each_gpu_and_shared_memory_for_nccl():
     assert volumes["shm"]["emptyDir"]["medium"] == "Memory"
 
 
-def test_the_image_lets_containers_have_nvdec():
+def test_the_image_enables_nvdec():
     text = (ROOT / "Dockerfile").read_text()
     (capabilities,) = re.findall(r"NVIDIA_DRIVER_CAPABILITIES=(\S+)", text)
     assert set(capabilities.split(",")) == {"compute", "utility", "video"}
 
 
-def test_the_image_gets_all_that_the_wheel_is_built_from():
+def test_the_image_gets_every_file_of_the_wheel():
     """.dockerignore excludes everything else."""
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     included = re.search(r"include =\n((?:    .*\n)+)", (ROOT / "setup.cfg").read_text())
@@ -93,7 +93,7 @@ def submit(folder: Path, **env: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(["bash", JOB, "--config", "a b.yaml"], cwd=folder, env={**os.environ, **job, **env})
 
 
-def test_a_job_whose_time_is_up_is_saved_and_put_back_in_the_queue(tmp_path):
+def test_a_job_out_of_time_is_saved_and_requeued(tmp_path):
     job, log = submit(tmp_path), tmp_path / "log"
     while not (log.exists() and "started" in log.read_text()):
         assert job.poll() is None
@@ -109,6 +109,6 @@ def test_a_job_whose_time_is_up_is_saved_and_put_back_in_the_queue(tmp_path):
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_a_job_that_ends_before_its_time_is_not_put_back_and_has_the_status_of_the_run(tmp_path, status):
+def test_a_finished_job_is_not_requeued_and_passes_on_the_status(tmp_path, status):
     assert submit(tmp_path, STATUS=str(status)).wait(30) == status
     assert "requeue" not in (tmp_path / "log").read_text()

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from dali_pipelines.tasks import task_module
 from nets.backbones import create
 from nets.tasks import net_module, pretext_tasks
-from tests.helpers.docs import blocks, pages, patched, python_of, run
+from tests.helpers.docs import apply_diff, blocks, pages, python_blocks, run
 from tests.helpers.runs import ROOT
 from tests.helpers.users_folder import make_users_folder
 
@@ -26,7 +26,7 @@ def name_of(page):
 
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_the_python_of_a_page_runs(page, vp9_store, tmp_path, monkeypatch):
+def test_python_blocks_run(page, vp9_store, tmp_path, monkeypatch):
     monkeypatch.chdir(make_users_folder(tmp_path, vp9_store))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     for name in EXPORTS:
@@ -37,11 +37,11 @@ def test_the_python_of_a_page_runs(page, vp9_store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
-def test_all_python_of_a_page_compiles(page):
-    assert all(block.compiled for block in python_of(page))
+def test_python_blocks_compile(page):
+    assert all(block.compiled for block in python_blocks(page))
 
 
-def test_the_pages_with_python_are_found():
+def test_pages_with_python_are_found():
     assert ROOT / "README.md" in RUN
     assert set(ELSEWHERE) <= set(pages())
 
@@ -56,7 +56,7 @@ def page(tmp_path):
     return write
 
 
-def test_blocks_share_names_and_an_error_names_the_page_and_the_line_there(page):
+def test_blocks_share_names_and_errors_give_page_and_line(page):
     broken = page("# A\n\n```python\nx = 1\n```\n\nText.\n\n```python\nx += 1\nraise ValueError(x)\n```\n")
     with pytest.raises(ValueError, match="2") as caught:
         run(broken)
@@ -64,21 +64,21 @@ def test_blocks_share_names_and_an_error_names_the_page_and_the_line_there(page)
     assert (last.filename, last.lineno) == (str(broken), 11)
 
 
-def test_a_marked_block_and_a_file_are_not_run_and_must_compile(page):
+def test_marked_blocks_and_files_are_compiled_but_not_run(page):
     marked = page('<!-- not run: a GPU -->\n```python\n1 / 0\n```\n\n```python title="a.py"\n1 / 0\n```\n')
     assert [(block.why_not_run, block.title) for block in blocks(marked)] == [("a GPU", ""), ("", "a.py")]
     assert not run(marked)
     with pytest.raises(SyntaxError):
-        _ = python_of(page("<!-- not run: a GPU -->\n```python\n1 /\n```\n"))[0].compiled
+        _ = python_blocks(page("<!-- not run: a GPU -->\n```python\n1 /\n```\n"))[0].compiled
 
 
-def test_a_change_must_fit_at_one_place():
-    assert patched("a\nb\n", " a\n+c\n@@\n-b\n") == "a\nc\n"
+def test_a_diff_must_apply_at_exactly_one_place():
+    assert apply_diff("a\nb\n", " a\n+c\n@@\n-b\n") == "a\nc\n"
     with pytest.raises(AssertionError, match="2 places"):
-        patched("a\na\n", " a\n+c\n")
+        apply_diff("a\na\n", " a\n+c\n")
 
 
-def test_the_page_on_fidelity_names_every_reference_switch_and_no_other():
+def test_the_fidelity_page_names_exactly_the_reference_switches():
     """The switches of recognition, its tests, and each task's plan and network."""
     text = (ROOT / "docs" / "fidelity.md").read_text()
     named = set(re.findall(r"^\| ([^|]+) \| `([\w.]+\.reference\.\w+)` \|", text, re.MULTILINE))

@@ -8,5 +8,5 @@ from tests.helpers.runs import ROOT
 pytestmark = pytest.mark.slow
 
 
-def test_the_page_is_that_of_the_parsers():
+def test_the_commands_page_matches_the_parsers():
     assert (ROOT / "docs/commands.md").read_text() == page(), "python -m tests.helpers.commands_page > docs/commands.md"

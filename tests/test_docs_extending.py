@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.docs import blocks, files_of, patched
+from tests.helpers.docs import apply_diff, blocks, new_files
 from tests.helpers.processes import join, start_command
 from tests.helpers.runs import ROOT
 
@@ -55,7 +55,7 @@ def copy(tmp_path_factory, vp9_store) -> tuple[Path, str]:
     for block in blocks(PAGE):
         path = folder / block.title
         if block.language == "diff":
-            path.write_text(patched(path.read_text(), block.code))
+            path.write_text(apply_diff(path.read_text(), block.code))
         elif block.title and block.section != PACKAGE:
             assert not path.exists()
             path.parent.mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ def copy(tmp_path_factory, vp9_store) -> tuple[Path, str]:
     return folder, printed
 
 
-def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(copy):
+def test_a_task_of_three_files_trains_is_listed_and_previewed(copy):
     folder, printed = copy
     steps = [json.loads(line) for line in (folder / "runs/mirror/metrics.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [1, 2]
@@ -92,7 +92,7 @@ def test_a_backbone_an_optimizer_and_a_logger_train_together(copy):
     assert not (folder / "runs/parts/tensorboard").exists()
 
 
-def test_a_list_format_is_read_and_a_protocol_measures_on_its_lists(copy):
+def test_a_list_format_and_a_protocol_work_together(copy):
     folder, printed = copy
     assert "\n8\n" in printed
     measured = json.loads((folder / "runs/mirror/test_vote/vote.json").read_text())
@@ -101,7 +101,7 @@ def test_a_list_format_is_read_and_a_protocol_measures_on_its_lists(copy):
     assert f"top-1       {100 * measured['top1']:6.2f} %" in printed
 
 
-def test_where_the_host_decodes_it_executes_a_new_operation_too(copy):
+def test_the_host_executes_a_new_operation(copy):
     """DALI then gets frames of the task's output size, and only the labels of the plan."""
     _, printed = copy
     assert printed.endswith("host: ('media', 'labels') (8, 64, 64, 3) 2 3 8 64 64\n")
@@ -117,5 +117,5 @@ def test_the_table_counts_the_files_of_each_section():
         assert (len(files), len(diffs)) == (int(new), int(changed)), anchor
 
 
-def test_no_file_of_the_page_is_in_the_repository():
-    assert [title for title in files_of(PAGE) if (ROOT / title).exists()] == []
+def test_no_file_of_the_page_exists_in_the_repository():
+    assert [title for title in new_files(PAGE) if (ROOT / title).exists()] == []

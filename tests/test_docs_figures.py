@@ -29,7 +29,7 @@ def rows(page: str, first_cell: str) -> dict[str, list[str]]:
     return {row[0].strip("`"): row[1:] for row in cells[:end]}
 
 
-def test_rates_of_storages():
+def test_storage_rates_match_the_results():
     names = {
         "prepared as raw video": "prepared as raw video",
         "prepared, the default": "prepared",
@@ -53,7 +53,7 @@ def test_rates_of_storages():
         assert f"{found[key]['of_prepared']:g}" in text
 
 
-def test_faults_that_were_injected():
+def test_injected_faults_match_the_results():
     faults = committed("faults")["faults"]
     beginnings = {
         "SIGKILL at any moment": "SIGKILL at any moment: ",
@@ -74,7 +74,7 @@ def test_faults_that_were_injected():
         assert sum(row["injected"] for row in found) == times
 
 
-def test_what_a_gop_costs():
+def test_gop_costs_match_the_results():
     keys = {
         "H.264, GOP 1": "--codec h264 --gop 1 --short-side 144",
         "H.264, GOP 8": "--codec h264 --gop 8 --short-side 144",
@@ -88,7 +88,7 @@ def test_what_a_gop_costs():
     }
 
 
-def test_leads_over_other_loaders():
+def test_leads_over_other_loaders_match_the_results():
     tasks, shown = committed("loader_peers")["tasks"], rows("performance", "task")
     assert shown.keys() == tasks.keys()
     for name, cells in shown.items():
@@ -99,7 +99,7 @@ def test_leads_over_other_loaders():
         assert cells == [*expected, f"{ratio(raw, 'jpeg_zip_prepared'):.2f}"]
 
 
-def test_figures_in_sentences_of_the_page_on_performance():
+def test_figures_in_sentences_of_performance_match_the_results():
     text = " ".join(Path(ROOT, "docs", "performance.md").read_text().split())
     tasks = committed("loader_peers")["tasks"]
     ctp = tasks["ctp"]["contenders"]["h264"]
@@ -130,7 +130,7 @@ def test_figures_in_sentences_of_the_page_on_performance():
     assert kills["bits_equal"]
 
 
-def test_the_model_of_scaling():
+def test_the_scaling_page_matches_the_model():
     page = Path(ROOT, "docs", "scaling.md").read_text()
     storage = committed("storage")
     for local in (True, False):
@@ -159,7 +159,7 @@ def test_the_model_of_scaling():
     assert f"measured is {min(measured):.2f} to {max(measured):.2f} times" in words
 
 
-def test_what_published_figures_would_cost():
+def test_costs_of_published_figures_match_the_results():
     page, found = Path(ROOT, "docs", "published.md").read_text(), committed("published")
     assert published.rows_table(found) in page
     assert published.costs_table(found) in page
@@ -183,7 +183,7 @@ def test_what_published_figures_would_cost():
         assert figure in words
 
 
-def test_what_pretraining_is_worth():
+def test_downstream_figures_match_the_results():
     found = committed("downstream_demo")
     columns = ("scratch", "finetune", "linear", "retrieval", "random_linear")
     shown = rows("evaluation", "task | scratch")
@@ -194,7 +194,7 @@ def test_what_pretraining_is_worth():
     assert re.search(r"on 160 test\s+videos", Path(ROOT, "docs", "evaluation.md").read_text())
 
 
-def test_what_pretraining_is_worth_on_real_motion():
+def test_real_motion_figures_match_the_results():
     budgets, page = (320_000, 1_280_000, 5_120_000), Path(ROOT, "docs", "real_motion.md").read_text()
     found = {frames: committed(f"real_motion_{frames}") for frames in budgets}
     for frames, content in found.items():

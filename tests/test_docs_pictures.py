@@ -6,7 +6,7 @@ from docs.pictures import IMAGES, PAGES
 from nets.tasks import pretext_tasks
 
 
-def test_every_task_has_a_picture_that_loads_fast():
+def test_every_task_has_a_small_picture():
     assert sorted(PAGES) == sorted(pretext_tasks())
     for name in PAGES:
         path = IMAGES / "tasks" / f"{name}.png"
@@ -14,5 +14,5 @@ def test_every_task_has_a_picture_that_loads_fast():
         assert 700 < Image.open(path).width < 1500
 
 
-def test_the_strip_of_the_readme_is_small():
+def test_the_readmes_strip_is_small():
     assert (IMAGES / "strip.png").stat().st_size < 300_000

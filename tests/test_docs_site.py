@@ -14,7 +14,7 @@ LINKS = re.findall(r"\]\(([^)\s]+)\)", README)
 
 
 @pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path, monkeypatch):
+def test_the_site_builds_without_warnings(tmp_path, monkeypatch):
     """MkDocs warns about dead links, dead anchors and missing pages; strict mode makes these errors."""
     monkeypatch.chdir(ROOT)
     config = mkdocs_config.load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path))
@@ -31,7 +31,7 @@ def test_the_site_builds_without_a_warning(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("link", [link for link in LINKS if "://" not in link])
-def test_a_link_of_the_readme_leads_to_a_file_and_its_section(link):
+def test_readme_links_lead_to_existing_files_and_sections(link):
     path, _, anchor = link.partition("#")
     target = ROOT / path
     assert target.exists()
@@ -40,7 +40,7 @@ def test_a_link_of_the_readme_leads_to_a_file_and_its_section(link):
         assert anchor in {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
-def test_links_to_elsewhere_are_whole():
+def test_external_links_are_complete_https_urls():
     pages = [README, *(page.read_text() for page in (ROOT / "docs").rglob("*.md"))]
     links = [link for page in pages for link in re.findall(r"\]\((\w+://[^)\s]+)\)", page)]
     assert links

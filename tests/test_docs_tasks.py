@@ -49,12 +49,12 @@ def recipe_table(task: str) -> str:
 
 
 @each_task
-def test_a_page_lists_the_recipes_with_their_settings(task):
+def test_task_pages_list_recipes_and_settings(task):
     assert recipe_table(task) in page(task)
 
 
 @each_task
-def test_a_page_has_the_figures_of_the_demo_run(task):
+def test_task_pages_have_the_figures_of_the_demo_run(task):
     if task in PRETEXT:
         assert pretext_demo.table({task: PRETEXT[task]}) in page(task)
     if task in DOWNSTREAM:
@@ -62,17 +62,17 @@ def test_a_page_has_the_figures_of_the_demo_run(task):
 
 
 @pytest.mark.parametrize("name", ["docs/tasks/index.md", "README.md"])
-def test_the_table_of_all_tasks_is_that_of_the_bench(name):
+def test_the_table_of_all_tasks_matches_the_bench(name):
     assert pretext_demo.table(PRETEXT) in (ROOT / name).read_text()
 
 
-def test_percentages_in_sentences_are_those_of_the_bench():
+def test_percentages_in_sentences_match_the_bench():
     probe, random = (100 * PRETEXT["ctp"][name]["top1"] for name in ("probe", "probe_random"))
     assert f"{probe:.1f} % of a linear probe, against {random:.1f} % with random weights" in page("ctp")
 
 
 @each_task
-def test_the_index_says_how_many_frames_a_task_needs_and_decodes(task):
+def test_the_index_states_frames_needed_and_decoded(task):
     (row,) = [line for line in page("index").splitlines() if line.startswith(f"| [`{task}`]({task}.md) |")]
     *_, needs, decodes, recipe = (cell.strip(" `") for cell in row.strip("|").split("|"))
     config = load(recipe)
@@ -85,7 +85,7 @@ def test_the_index_says_how_many_frames_a_task_needs_and_decodes(task):
 
 
 @each_task
-def test_a_page_explains_every_term_of_the_metrics(task):
+def test_task_pages_explain_every_metric(task):
     config = recipes(task)["demo"]
     schema = Task(task, config.plan).batch_schema
     torch.manual_seed(0)
@@ -106,11 +106,11 @@ def random_batch(name: str, shape: tuple[int, ...], kind: str) -> torch.Tensor:
 
 
 @each_task
-def test_a_page_shows_the_options_of_its_task(task):
+def test_task_pages_show_every_option(task):
     """MkDocs renders the classes that a page names; this checks that none is missing."""
     config = recipes(task)["demo"]
     shown = set(re.findall(r"^::: (.+)$|\.md#(nets\.[\w.]+)\)", page(task), re.MULTILINE))
-    shown = {here or elsewhere for here, elsewhere in shown}
+    shown = {here or in_other_page for here, in_other_page in shown}
     assert shown == {dotted(part) for part in options(config.plan) + options(config.net)}
 
 

@@ -42,7 +42,7 @@ def our_columns(page: Path) -> str:
     return "\n".join(line.split(" | ", 1)[1] for line in text(page).splitlines() if line.startswith("| "))
 
 
-def words(command: str) -> list[str]:
+def split_command(command: str) -> list[str]:
     """Split a command as the shell does, without comments and surrounding text."""
     typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)| > |;", command)[0]
     return shlex.split(typed.rstrip("'") if typed.count("'") % 2 else typed)
@@ -52,9 +52,9 @@ def commands() -> list[tuple[str, str]]:
     return [(str(page.relative_to(ROOT)), found) for page in PAGES for found in TYPED.findall(ours(page))]
 
 
-def called(command: str) -> tuple[str, list[str]]:
+def module_and_arguments(command: str) -> tuple[str, list[str]]:
     """Return the module and the arguments of a command line."""
-    typed = words(command)
+    typed = split_command(command)
     if typed[0] == "clipfeed":
         return COMMANDS[typed[1]][0], typed[2:]
     if "-m" in typed and typed[0] == "python":
@@ -65,8 +65,8 @@ def called(command: str) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
-def test_a_command_is_one_that_its_parser_takes(page, command):
-    module, arguments = called(command)
+def test_commands_parse(page, command):
+    module, arguments = module_and_arguments(command)
     options = importlib.import_module(module).make_parser().parse_args(arguments)
     recipe = getattr(options, "config", None)
     assert recipe or getattr(options, "protocol", "video") == "video"  # a pretrained network names no videos to test on
@@ -82,7 +82,7 @@ def test_commands_are_found_on_the_pages():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_recipe_that_is_named_is_there(page):
+def test_every_recipe_named_exists(page):
     named = set(re.findall(rf"(?<![\w/])(?:configs/)?(?:{FOLDERS})/[a-z0-9_]+(?![\w/])(?!\.(?:py|md|png))", ours(page)))
     named -= {name for name in named if (ROOT / "docs" / name).exists()}
     assert {name.removeprefix("configs/") for name in named} <= {*recipes.names()}
@@ -91,10 +91,10 @@ def test_every_recipe_that_is_named_is_there(page):
 @cache
 def known_keys() -> set[str]:
     """Return the dotted names of all keys of all recipes."""
-    known: set[str] = set()
+    all_options: set[str] = set()
     for recipe in (ROOT / "configs").glob("*/*.yaml"):
-        known |= set(flat(yaml.safe_load(dump(load(recipe)))))
-    return known
+        all_options |= set(flat(yaml.safe_load(dump(load(recipe)))))
+    return all_options
 
 
 def flat(tree: dict[str, Any], before: str = "") -> list[str]:
@@ -106,36 +106,36 @@ def flat(tree: dict[str, Any], before: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_key_that_is_named_is_one_of_a_recipe(page):
+def test_every_key_named_exists(page):
     keys = set(re.findall(rf"(?:`|--set )((?:{SECTIONS})\.(?!py|txt|csv|jsonl)[a-z_.0-9]+)", ours(page)))
     keys = {key for key in keys if not (ROOT / key).exists()}
     assert {key.rstrip(".") for key in keys} - known_keys() == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_ranks_are_told_where_to_meet(page):
+def test_torchrun_commands_name_a_rendezvous(page):
     """Otherwise torchrun takes port 29500, which another run may use."""
     for command in re.findall(r"torchrun [^`\n]*--nproc[^`\n]*", text(page)):
         assert "--standalone" in command or "--rdzv-endpoint" in command
 
 
-def test_every_option_that_people_from_elsewhere_are_given_is_there():
-    known = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # options of torchrun and of the bench
+def test_every_option_of_coming_from_exists():
+    all_options = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # options of torchrun and of the bench
     for module, _ in COMMANDS.values():
-        known |= set(importlib.import_module(module).make_parser()._option_string_actions)
+        all_options |= set(importlib.import_module(module).make_parser()._option_string_actions)
     for page in (ROOT / "docs" / "coming_from").glob("*.md"):
         named = set(re.findall(r"(?<=`)--[a-z_-]+", our_columns(page)))
-        assert named <= known, page
+        assert named <= all_options, page
 
 
 REPOSITORY = re.compile(r"`((?:bench|dali_pipelines|nets|tests|trainers)/[\w/.]+)`")
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md"], ids=str)
-def test_every_file_of_the_repository_that_is_named_is_there(page):
+def test_every_file_named_exists(page):
     assert [path for path in REPOSITORY.findall(ours(page)) if not (ROOT / path).exists()] == []
 
 
-def test_the_front_page_counts_the_tasks():
+def test_the_front_page_states_the_number_of_tasks():
     word = re.findall(r"(\w+) pretext tasks", text(ROOT / "docs" / "index.md"))[0]
     assert word.lower() == ["nine", "ten", "eleven", "twelve", "thirteen"][len(pretext_tasks()) - 9]

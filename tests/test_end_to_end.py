@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 STEPS = 12  # 4 epochs of 12 videos // 4
 
 
-def train_here(recipe: Path, *args: str) -> None:
+def train_in_process(recipe: Path, *args: str) -> None:
     pretrain.main(["--config", str(recipe), "--device", "cpu", *args])
 
 
@@ -62,7 +62,7 @@ def kill_at_step(metrics: Path, step: int, *commands: ForkServerProcess) -> None
             each.kill()
 
 
-def test_two_ranks_both_killed_resume_to_the_same_bits(vp9_store, tmp_path):
+def test_two_killed_ranks_resume_bit_identically(vp9_store, tmp_path):
     whole = write_recipe(tmp_path, vp9_store.root, name="whole")
     assert two_ranks(PRETRAIN, tmp_path, "--config", whole, "--device", "cpu")[0] == [0, 0]
     recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
@@ -76,7 +76,7 @@ def test_two_ranks_both_killed_resume_to_the_same_bits(vp9_store, tmp_path):
     assert_same_end(tmp_path, "killed", "whole")
 
 
-def test_another_interpreter_decides_the_same_samples_for_any_number_of_ranks(vp9_store):
+def test_samples_do_not_depend_on_interpreter_or_world_size(vp9_store):
     here = [samples_digest(str(vp9_store.root), world_size) for world_size in (1, 2, 4)]
     code = f"from tests.helpers.digest import samples_digest; print(samples_digest({str(vp9_store.root)!r}, 4))"
     there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -95,15 +95,15 @@ def test_real_clips_train_and_damaged_ones_are_named(tmp_path, capsys, codec):
     index = Index.load(data)
     kinds = {"h264", "mpeg4", "hevc"} if codec == "original" else {"vp9"}
     assert {index.codec(row) for row in range(len(index))} == kinds
-    train_here(write_recipe(tmp_path, data), "--max-steps", "2")
+    train_in_process(write_recipe(tmp_path, data), "--max-steps", "2")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
     for line in lines(tmp_path):
         assert math.isfinite(line["loss"])
         assert line["unreadable_videos"] == 0
 
 
-def test_a_probe_of_a_short_run_gives_finite_figures_for_all_test_videos(vp9_store, tmp_path):
-    train_here(write_recipe(tmp_path, vp9_store.root), "--max-steps", "3")
+def test_a_probe_of_a_short_run_is_finite_for_all_test_videos(vp9_store, tmp_path):
+    train_in_process(write_recipe(tmp_path, vp9_store.root), "--max-steps", "3")
     names = list(vp9_store.names.texts())
     for part, chosen in {"train": names[:3] + names[6:9], "test": names[3:6] + names[9:]}.items():
         (tmp_path / f"{part}.txt").write_text("\n".join(chosen))

@@ -33,7 +33,7 @@ def model(work_dir: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("task", pretext_tasks())
-def test_a_run_in_two_parts_ends_with_the_bits_of_one_and_logs_its_metric(task, demo_set, tmp_path):
+def test_resume_is_bit_identical_and_logs_the_metric(task, demo_set, tmp_path):
     pretrain.main(arguments(task, demo_set, tmp_path / "whole", STEPS))
     for end in (STEPS // 2, STEPS):
         pretrain.main(arguments(task, demo_set, tmp_path / "parts", end))
@@ -46,7 +46,7 @@ def test_a_run_in_two_parts_ends_with_the_bits_of_one_and_logs_its_metric(task, 
 
 
 @pytest.mark.parametrize("task", pretext_tasks())
-def test_two_ranks_train_it(task, demo_set, tmp_path):
+def test_two_ranks_train(task, demo_set, tmp_path):
     assert two_ranks(PRETRAIN, tmp_path, *arguments(task, demo_set, tmp_path / "run", 2))[0] == [0, 0]
     assert [row["step"] for row in history(tmp_path / "run")] == [1, 2]
     assert all(math.isfinite(row["loss"]) for row in history(tmp_path / "run"))

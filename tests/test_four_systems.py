@@ -158,9 +158,7 @@ def overrides(*items: object) -> list[str]:
 
 
 @pytest.mark.parametrize("system", PRETRAIN)
-def test_pretrain_finetune_and_test_on_what_a_user_of_the_system_has(
-    system: str, videos: Videos, tmp_path: Path
-) -> None:
+def test_pretrain_finetune_and_test_on_the_systems_own_files(system: str, videos: Videos, tmp_path: Path) -> None:
     build: Callable[[Path, Videos], Layout]
     build, task, smaller = PRETRAIN[system]
     layout = build(tmp_path / "theirs", videos)

@@ -17,7 +17,7 @@ from trainers.commands import doctor
 
 pytestmark = pytest.mark.slow
 
-WILD = "<script>alert(1)</script>\x1b[2J\nerror: \x9b1m\u202e|```"
+HOSTILE = "<script>alert(1)</script>\x1b[2J\nerror: \x9b1m\u202e|```"
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def store(tmp_path_factory):
     index = make_store(root, videos=6)
     sources = [f"videos/{name}.mp4" for name in index.names.texts()]
     index.with_columns(
-        names=Ragged.of_texts(f"{name}{WILD}" for name in index.names.texts()),
+        names=Ragged.of_texts(f"{name}{HOSTILE}" for name in index.names.texts()),
         sources=Ragged.of_texts(sources),
-        class_names=(f"a{WILD}", f"b{WILD}"),
-        software_only=Ragged.of_texts([WILD] * 6),
+        class_names=(f"a{HOSTILE}", f"b{HOSTILE}"),
+        software_only=Ragged.of_texts([HOSTILE] * 6),
     ).save()
     (root / sources[3]).unlink()
     return Index.load(root)
@@ -46,7 +46,7 @@ def run(command, store, folder):
     elif command == "lists":
         listed = folder / "mine.csv"
         with listed.open("w", newline="") as file:
-            csv.writer(file).writerows([[name, f"c{WILD}"] for name in store.names.texts()[:3]])
+            csv.writer(file).writerows([[name, f"c{HOSTILE}"] for name in store.names.texts()[:3]])
         lists.main(["auto", str(listed), "--data-dir", str(store.root)])
     elif command == "doctor":
         doctor.main([*of_recipe, "--device", "cpu"])
@@ -59,14 +59,14 @@ def run(command, store, folder):
 
 
 @pytest.mark.parametrize("command", ["inspect", "preview", "lists", "doctor", "loader"])
-def test_nothing_that_a_command_prints_or_writes_acts(store, tmp_path, capfd, caplog, command):
+def test_commands_escape_hostile_names(store, tmp_path, capfd, caplog, command):
     page = ""
     try:
         page = run(command, store, tmp_path)
     except UserError as error:
         print(shown(str(error)))  # as `run_cli` does
-    said = "".join(capfd.readouterr()) + caplog.text.replace("\x1b[33m", "").replace("\x1b[0m", "")
-    assert "script" in said + page
-    assert not {"\x1b", "\x9b", "\u202e"} & {*said}
-    assert "\nerror" not in said
+    output = "".join(capfd.readouterr()) + caplog.text.replace("\x1b[33m", "").replace("\x1b[0m", "")
+    assert "script" in output + page
+    assert not {"\x1b", "\x9b", "\u202e"} & {*output}
+    assert "\nerror" not in output
     assert "<script>alert" not in page

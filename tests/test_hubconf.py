@@ -11,7 +11,7 @@ from trainers.weights import read
 from trainers.weights.export import export
 
 
-def test_every_backbone_is_listed_with_its_help_and_nothing_else():
+def test_exactly_the_backbones_are_listed_with_help():
     entries = {name: entry for name, entry in vars(hubconf).items() if callable(entry) and not name.startswith("_")}
     assert entries.keys() == BACKBONES.keys()  # what torch.hub.list lists
     assert all("random weights without it" in entry.__doc__ for entry in entries.values())

@@ -21,7 +21,7 @@ def test_the_notebook_is_committed_without_outputs():
 
 
 @pytest.mark.slow
-def test_every_cell_runs_and_three_pictures_appear(demo_set, tmp_path, monkeypatch):
+def test_every_cell_runs_and_shows_three_pictures(demo_set, tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # if set, ipykernel hides the output of commands
     shutil.copytree(demo_set, tmp_path / "quickstart" / "data")
@@ -29,15 +29,15 @@ def test_every_cell_runs_and_three_pictures_appear(demo_set, tmp_path, monkeypat
     monkeypatch.setenv("CLIPFEED_EPOCHS", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    book = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
+    loaded = nbformat.read(NOTEBOOK, as_version=4)
+    nbclient.NotebookClient(loaded, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in loaded.cells if cell.cell_type == "code" for output in cell.outputs]
     pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     sizes = [Image.open(io.BytesIO(base64.b64decode(picture))).size for picture in pictures]
     assert len(sizes) == 3
     assert all(min(size) > 100 for size in sizes)
-    said = "".join(output.text for output in outputs if output.output_type == "stream")
-    assert " is nearest to " in said
-    assert "R@1" in said
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert " is nearest to " in printed
+    assert "R@1" in printed
     steps = (tmp_path / "quickstart" / "ctp" / "metrics.jsonl").read_text().splitlines()
     assert len(steps) == 2

@@ -9,13 +9,13 @@ from configs.load import parse
 from dali_pipelines.tasks import task_module
 from nets import backbones
 from nets.tasks import net_module
-from tests.helpers.docs import files_of
+from tests.helpers.docs import new_files
 from tests.helpers.processes import join, start_command
 from tests.helpers.runs import PRETRAIN, ROOT
 
 pytestmark = pytest.mark.slow
 
-PAGE = files_of(ROOT / "docs" / "extending.md")
+PAGE = new_files(ROOT / "docs" / "extending.md")
 
 
 def write_package(folder: Path) -> None:
@@ -36,7 +36,7 @@ def recipe(folder: Path) -> str:
     return text.replace("runs/my_task", str(folder / "run"))
 
 
-def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command(vp9_store, tmp_path, monkeypatch):
+def test_a_package_provides_task_backbone_optimizer_and_logger(vp9_store, tmp_path, monkeypatch):
     """With a worker process, which must find the package too."""
     write_package(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # the command's process gets this path too
@@ -45,9 +45,9 @@ def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command
     output = tmp_path / "output"
     command = start_command(PRETRAIN, "--config", tmp_path / "mine.yaml", "--max-steps", 1, output=output)
     assert join([command]) == [0], output.read_text()
-    said = [line for line in output.read_text().splitlines() if not line.startswith("step 1/1")]
-    assert said[:4] == ["logger of my_pkg.my_task from step 0", "picture of input", "train step 1 True", "closed"]
-    assert said[4].startswith("done")
+    printed = [line for line in output.read_text().splitlines() if not line.startswith("step 1/1")]
+    assert printed[:4] == ["logger of my_pkg.my_task from step 0", "picture of input", "train step 1 True", "closed"]
+    assert printed[4].startswith("done")
     assert (tmp_path / "run/checkpoints/step_00000001.pt").is_file()
     assert not (tmp_path / "run/tensorboard").exists()
 
@@ -61,7 +61,7 @@ def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command
         ("ctpp", "no task 'ctpp'; did you mean ctp?; there are: concepts, cpc_transformer, cstp, ctp"),
     ],
 )
-def test_a_task_that_does_not_import_is_an_error_with_the_way_out(tmp_path, monkeypatch, name, message):
+def test_a_task_that_cannot_be_imported_is_named(tmp_path, monkeypatch, name, message):
     write_package(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     text = recipe(tmp_path).replace("my_pkg.my_task", name)
@@ -72,7 +72,7 @@ def test_a_task_that_does_not_import_is_an_error_with_the_way_out(tmp_path, monk
     assert str(caught.value).startswith("x.yaml: task: ")
 
 
-def test_what_a_package_itself_fails_to_import_is_not_taken_for_a_wrong_name(tmp_path, monkeypatch):
+def test_a_failing_import_inside_a_package_is_raised(tmp_path, monkeypatch):
     broken = tmp_path / "broken_pkg" / "task"
     broken.mkdir(parents=True)
     (broken / "data.py").write_text("import no_such_library\n")
@@ -88,6 +88,6 @@ def test_what_a_package_itself_fails_to_import_is_not_taken_for_a_wrong_name(tmp
         ("os.path.joim", "backbone: os.path has no 'joim'; did you mean join?"),
     ],
 )
-def test_a_backbone_that_does_not_import_is_an_error_with_the_way_out(name, message):
+def test_a_backbone_that_cannot_be_imported_is_named(name, message):
     with pytest.raises(UserError, match=message.replace("?", r"\?")):
         backbones.create(name)

@@ -9,7 +9,7 @@ from bench import clip_budget
 pytestmark = pytest.mark.slow
 
 
-def test_every_step_of_the_loader_has_its_share(h264_store, tmp_path, capsys):
+def test_every_loader_step_has_its_share(h264_store, tmp_path, capsys):
     file = tmp_path / "budget.json"
     options = ["--data-dir", str(h264_store.root), "--tasks", "moco", "ctp", "--clips", "4", "--rounds", "2"]
     clip_budget.main([*options, "--json", str(file)])

@@ -8,32 +8,32 @@ import pytest
 
 from bench import data, gate, gate_history
 from dali_pipelines.store.index import Index
-from tests.helpers.peers import need
+from tests.helpers.peers import skip_unless_installed
 
 pytestmark = pytest.mark.slow
 
 
-def test_frames_that_are_decoded_and_bytes_that_are_read_for_a_clip_are_those_that_are_committed(tmp_path):
+def test_frames_and_bytes_per_clip_match_the_committed_counts(tmp_path):
     observed = json.loads(gate.OBSERVED.read_text())
     index = Index.load(data.bench_store(tmp_path, videos=gate.VIDEOS))
     assert gate.count_faults({task: gate.counts(index, task) for task in gate.TASKS}, observed) == []
 
 
-def test_each_turn_of_a_round_takes_cpu_time(h264_store):
-    need("torchcodec")
+def test_each_part_of_a_round_takes_cpu_time(h264_store):
+    skip_unless_installed("torchcodec")
     found = gate.times(h264_store, "rot3d", rounds=2)
     assert set(found) == {"ours", "decode", "torchcodec", "first"}
     assert all(len(of_rounds) == 2 and min(of_rounds) > 0 for of_rounds in found.values())
 
 
-def test_rounds_in_which_others_were_at_work_do_not_change_a_ratio():
+def test_disturbed_rounds_do_not_change_the_ratios():
     quiet = {"ours": [2.0] * 8, "decode": [1.0] * 8, "torchcodec": [6.0] * 8, "first": [20.0] * 8}
     expected = {"lead_over_torchcodec": 3.0, "share_of_decode_only": 0.5, "first_batch": 0.3}
     assert gate.ratios(quiet) == expected
     assert gate.ratios({**quiet, "ours": [2.0] + [5.0] * 7, "torchcodec": [9.0] * 7 + [6.0]}) == expected
 
 
-def test_a_count_that_changes_and_a_ratio_that_falls_fail():
+def test_changed_counts_and_fallen_ratios_fail():
     observed = {"counts": {"ctp": {"decoded": 16.0, "kib": 166.7}}}
     assert gate.count_faults({"ctp": {"decoded": 16.0, "kib": 166.7}}, observed) == []
     (fault,) = gate.count_faults({"ctp": {"decoded": 16.5, "kib": 166.7}}, observed)
@@ -44,7 +44,7 @@ def test_a_count_that_changes_and_a_ratio_that_falls_fail():
     assert fault == "ctp: lead_over_torchcodec is 1.69, below 0.85 x 2.0, which X had"
 
 
-def test_the_exit_status_says_whether_the_gate_holds_and_update_moves_it(tmp_path, monkeypatch, capsys):
+def test_exit_status_is_1_where_the_gate_fails_and_update_moves_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gate, "OBSERVED", tmp_path / "gate.json")
     monkeypatch.setattr(gate, "DATA", tmp_path)
     monkeypatch.setattr(gate, "bench_store", lambda root, videos: tmp_path)
@@ -67,13 +67,13 @@ def test_the_exit_status_says_whether_the_gate_holds_and_update_moves_it(tmp_pat
     assert (tmp_path / "history.png").stat().st_size > 1000
 
 
-def test_cpu_time_holds_what_other_threads_do_after_the_call():
+def test_cpu_time_includes_threads_that_outlive_the_call():
     began = threading.Event()
 
     def work():
         began.set()
-        until = time.thread_time() + 0.2
-        while time.thread_time() < until:
+        deadline = time.thread_time() + 0.2
+        while time.thread_time() < deadline:
             pass
 
     def start():

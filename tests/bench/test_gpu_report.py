@@ -63,7 +63,7 @@ def is_dead(pid: int) -> bool:
     return False
 
 
-def test_a_crash_and_a_hang_lose_one_item_each_and_the_next_run_does_what_is_left(worker, monkeypatch, capsys):
+def test_a_crash_and_a_hang_cost_one_item_each_and_the_next_run_does_the_rest(worker, monkeypatch, capsys):
     monkeypatch.setattr(gpu_report, "time_limit", lambda name: 3)
     arguments = ["--out", str(worker / "out"), "--only", "decode", "facts", "--device", "cpu"]
     gpu_report.main(arguments)
@@ -103,13 +103,13 @@ def test_a_crash_and_a_hang_lose_one_item_each_and_the_next_run_does_what_is_lef
         gpu_report.main(["--out", str(worker / "out")])
 
 
-def test_out_of_time_nothing_is_begun_and_the_report_says_what_is_left(tmp_path, capsys):
+def test_without_time_left_the_report_lists_what_was_not_run(tmp_path, capsys):
     gpu_report.main(["--out", str(tmp_path), "--minutes", "0", "--only", "facts"])
     assert "not run: 4 items" in capsys.readouterr().out
     assert "Not run: facts.machine" in (tmp_path / "gpu_report.md").read_text()
 
 
-def test_nothing_is_waited_for_beyond_the_end(worker, capsys):
+def test_a_hanging_item_is_killed_when_time_is_up(worker, capsys):
     only = ["decode.h264_gop8", "decode.hevc_gop16", "decode.repeat"]
     gpu_report.main(["--out", str(worker / "out"), "--minutes", "0.06", "--only", *only])
     assert "not run: 2 items" in capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_nothing_is_waited_for_beyond_the_end(worker, capsys):
     assert list(json.loads((worker / "out/gpu_report.json").read_text())["items"]) == ["decode.h264_gop8"]
 
 
-def test_a_part_that_hangs_again_and_again_leaves_time_for_the_others(worker, monkeypatch, capsys):
+def test_a_part_that_keeps_hanging_is_skipped(worker, monkeypatch, capsys):
     monkeypatch.setattr(gpu_report, "time_limit", lambda name: 3)
     monkeypatch.setattr(gpu_report, "MAX_HANGS", 1)
     only = ["decode.hevc_gop16", "decode.repeat", "loader.ctp"]
@@ -131,7 +131,7 @@ def test_an_unknown_item_is_refused(tmp_path):
         gpu_report.main(["--out", str(tmp_path), "--only", "decode.av1"])
 
 
-def test_the_real_process_reports_facts_and_the_library_that_is_missing(tmp_path):
+def test_the_real_process_reports_machine_and_libraries(tmp_path):
     gpu_report.main(
         ["--out", str(tmp_path), "--only", "facts", "--device", "cpu", "--work-dir", str(tmp_path / "work")]
     )
@@ -140,7 +140,7 @@ def test_the_real_process_reports_facts_and_the_library_that_is_missing(tmp_path
     assert set(found["facts.libraries"]["result"]) >= {"ldconfig", "libnvcuvid.so.1"}
 
 
-def test_a_worker_whose_gpu_is_lost_leaves_its_record_and_asks_for_a_fresh_process(tmp_path, monkeypatch):
+def test_a_lost_gpu_leaves_its_record_and_asks_for_a_new_process(tmp_path, monkeypatch):
     state = {"answers": True}
     monkeypatch.setattr("bench.gpu_checks.__main__.run_item", lambda name, target: {"status": "failed", "error": name})
     monkeypatch.setattr("bench.gpu_checks.__main__.gpu_answers", lambda: state["answers"])
@@ -153,7 +153,7 @@ def test_a_worker_whose_gpu_is_lost_leaves_its_record_and_asks_for_a_fresh_proce
     assert [path.name for path in tmp_path.iterdir()] == ["decode.repeat.json"]
 
 
-def test_the_items_come_by_value_and_fit_into_eleven_minutes():
+def test_items_are_ordered_by_value_and_fit_in_eleven_minutes():
     assert list(items.ITEMS) == PARTS
     assert items.ITEMS["default_store"][:3] == ("made", "clips", "old_encoder")
     assert items.ITEMS["parity"][0] == "ctp"

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.usefixtures("short_rounds")
-def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, monkeypatch, capsys):
+def test_loader_bench_writes_every_figure_and_its_machine(vp9_store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ours, "worker_counts", lambda: [0, 1])
     file = tmp_path / "results" / "loader.json"
     options = ["--tasks", "ctp", "vcop", "--batch-size", "2", "--batches", "2", "--rounds", "2", "--device", "cpu"]
@@ -64,7 +64,7 @@ def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9
 
 
 @pytest.mark.usefixtures("short_rounds")
-def test_amplification_and_bytes_are_what_the_index_says_before_anything_is_decoded(vp9_store):
+def test_amplification_and_bytes_match_the_index(vp9_store):
     task = Task("recognition", recognition.Config())
     # One batch per epoch: the first, the warm-up ones, and a timed one.
     clips = [
@@ -80,7 +80,7 @@ def test_amplification_and_bytes_are_what_the_index_says_before_anything_is_deco
 
 
 @pytest.mark.parametrize("decoder", ["dali", "pyav"])
-def test_the_augment_ceiling_delivers_what_the_loader_delivers(vp9_store, decoder):
+def test_augment_ceiling_delivers_the_clips_of_the_loader(vp9_store, decoder):
     task = Task("recognition", recognition.Config())
     loader = ClipLoader(vp9_store, task, batch_size=12, decoder=decoder)
     whole = next(iter(loader))
@@ -92,7 +92,7 @@ def test_the_augment_ceiling_delivers_what_the_loader_delivers(vp9_store, decode
 
 
 @pytest.mark.parametrize("name", ["recognition", "concepts"])
-def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_corner(h264_store, name):
+def test_decode_ceiling_decodes_all_frames_and_converts_a_corner(h264_store, name):
     task = pickle.loads(pickle.dumps(DecodeTask(name, task_module(name).Config())))
     source = SampleSource(
         h264_store, task, Order(len(h264_store), 1, 0, 1, seed=0, shuffle=True), media="frames", steps=1
@@ -108,7 +108,7 @@ def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_co
 
 
 @pytest.mark.parametrize("decoder", ["dali", "pyav"])
-def test_the_cut_ceiling_cuts_the_views_of_the_task_and_delivers_a_pixel(vp9_store, decoder):
+def test_cut_ceiling_cuts_every_view_and_delivers_a_pixel(vp9_store, decoder):
     cfg = task_module("moco").Config()
     loaders = [
         ClipLoader(vp9_store, task, batch_size=4, decoder=decoder) for task in (CutTask("moco", cfg), Task("moco", cfg))
@@ -127,7 +127,7 @@ def test_the_cut_ceiling_cuts_the_views_of_the_task_and_delivers_a_pixel(vp9_sto
         loader.close()
 
 
-def test_cpu_time_is_that_of_the_process_and_its_children():
+def test_cpu_time_includes_child_processes():
     before, own = cpu_seconds(), time.process_time()
     code = "print(sum(range(3 * 10**7)), flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -139,7 +139,7 @@ def test_cpu_time_is_that_of_the_process_and_its_children():
         assert cpu_seconds() - before == pytest.approx(spent + time.process_time() - own, abs=0.1)
 
 
-def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
+def test_memory_taken_between_rounds_is_no_slope():
     rounds = [[(batch, level + 0.25 * batch) for batch in range(5)] for level in (0, 1000)]
     assert slope(rounds) == pytest.approx(250)
     assert slope([[(0, 5.0)], []]) is None
@@ -166,7 +166,7 @@ class Executor:
         return result
 
 
-def test_one_loader_process_alternates_with_one_on_each_core(vp9_store, tmp_path, monkeypatch):
+def test_one_loader_process_alternates_with_one_per_core(vp9_store, tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {5, 3})
     monkeypatch.setattr(processes, "ProcessPoolExecutor", Executor)
     monkeypatch.setattr(Executor, "requests", [])
@@ -178,7 +178,7 @@ def test_one_loader_process_alternates_with_one_on_each_core(vp9_store, tmp_path
     assert (figures["one_clips_per_s"], figures["all_clips_per_s"], figures["efficiency"]) == (20, 30, 0.75)
 
 
-def test_whole_epochs_of_our_loader_tell_its_first_batch_and_where_it_stalls(vp9_store, tmp_path):
+def test_epochs_report_the_first_batch_and_memory(vp9_store, tmp_path):
     file = tmp_path / "epochs.json"
     options = ["--tasks", "rot3d", "--epochs", "3", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
     main(["--data-dir", str(vp9_store.root), *options, "--json", str(file)])
@@ -189,7 +189,7 @@ def test_whole_epochs_of_our_loader_tell_its_first_batch_and_where_it_stalls(vp9
     assert not file.with_suffix(".png").exists()
 
 
-def test_a_stall_at_the_start_of_each_epoch_shows_and_one_elsewhere_does_not():
+def test_only_stalls_at_epoch_starts_show_as_such():
     steady = [0.01] * 30
     late = [0.05 if not number % 10 else 0.01 for number in range(30)]
     once = [0.05 if number == 15 else 0.01 for number in range(30)]
@@ -198,7 +198,7 @@ def test_a_stall_at_the_start_of_each_epoch_shows_and_one_elsewhere_does_not():
         assert (found["epoch_start_to_median"], found["p99_to_median"]) == (start, pytest.approx(p99, abs=0.02))
 
 
-def test_each_loader_process_has_a_core_and_a_loader_of_its_own(vp9_store, monkeypatch):
+def test_each_loader_process_has_its_own_core(vp9_store, monkeypatch):
     pinned = []
     monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: pinned.append(cores))
     processes._start_loader(vp9_store.root, "rot3d", 2, 3)
@@ -206,7 +206,7 @@ def test_each_loader_process_has_a_core_and_a_loader_of_its_own(vp9_store, monke
     assert pinned == [{3}]
 
 
-def test_senseless_options_are_refused(monkeypatch):
+def test_invalid_options_are_refused(monkeypatch):
     with pytest.raises(UserError, match="--batches 0"):
         main(["--batches", "0"])
     with pytest.raises(UserError, match="--resume needs --json FILE"):
@@ -231,33 +231,31 @@ def test_senseless_options_are_refused(monkeypatch):
         ({"codec": ["vp9"], "gop": 8, "short_side": 0}, ["vp9_gop8_full"], [336, 256]),
     ],
 )
-def test_the_stores_of_the_bench_are_made_as_prepare_does_and_their_folders_say_how(
-    tmp_path, monkeypatch, given, folders, size
-):
+def test_bench_stores_have_the_given_settings_and_name_them(tmp_path, monkeypatch, given, folders, size):
     monkeypatch.setattr(data, "DATA", tmp_path)
     monkeypatch.setattr(data, "NUM_FRAMES", 9)
     monkeypatch.setattr(data, "VIDEOS", 1)
-    nothing = dict.fromkeys(("data_dir", "gop", "short_side", "peers", "source_gop"))
-    options = Namespace(**{**nothing, "codec": parse_args([]).codec, "batch_size": 1, **given})
-    found, said = stores(options)
+    unset = dict.fromkeys(("data_dir", "gop", "short_side", "peers", "source_gop"))
+    options = Namespace(**{**unset, "codec": parse_args([]).codec, "batch_size": 1, **given})
+    found, facts = stores(options)
     assert [Path(index.root).name for index in found.values()] == folders
     for codec, index in found.items():
-        assert said[codec]["stored_size"] == index.sizes_WH[0].tolist() == size
+        assert facts[codec]["stored_size"] == index.sizes_WH[0].tolist() == size
         assert index.codec(0) == codec == Path(index.root).name.partition("_")[0]
         gop = given.get("gop", 1)
         assert index.units(0).frame_ends.tolist() == [*range(gop, 9, gop), 9]
 
 
 @pytest.mark.usefixtures("short_rounds")
-def test_a_resumed_bench_measures_what_is_left_and_refuses_other_settings(vp9_store, tmp_path, capsys):
+def test_a_resumed_bench_measures_the_rest_and_refuses_other_settings(vp9_store, tmp_path, capsys):
     file = tmp_path / "loader.json"
-    given = ["--data-dir", str(vp9_store.root), "--batches", "1", "--rounds", "1", "--workers", "0", "--device", "cpu"]
-    given += ["--json", str(file), "--resume"]
-    main([*given, "--tasks", "rot3d"])
+    words = ["--data-dir", str(vp9_store.root), "--batches", "1", "--rounds", "1", "--workers", "0", "--device", "cpu"]
+    words += ["--json", str(file), "--resume"]
+    main([*words, "--tasks", "rot3d"])
     first = json.loads(file.read_text())["tasks"]["rot3d"]
-    main([*given, "--tasks", "rot3d", "speednet"])
+    main([*words, "--tasks", "rot3d", "speednet"])
     tasks = json.loads(file.read_text())["tasks"]
     assert tasks["rot3d"] == first
     assert [*tasks] == ["rot3d", "speednet"]
     with pytest.raises(UserError, match=r"loader.json has other settings, .* give another file"):
-        main([*given, "--tasks", "vcop", "--batch-size", "2"])
+        main([*words, "--tasks", "vcop", "--batch-size", "2"])

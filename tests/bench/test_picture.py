@@ -10,7 +10,7 @@ from bench.picture import panels, save
 from configs.errors import UserError
 
 
-def test_a_title_that_is_wider_than_the_figure_is_not_cut_off(tmp_path):
+def test_a_wide_title_is_not_cut_off(tmp_path):
     (axes,) = panels(1, 1, size=(3, 2.5), title="wider than three inches " * 4)
     axes.plot([0, 1])
     save([axes], tmp_path / "a.png")
@@ -21,13 +21,13 @@ def test_a_title_that_is_wider_than_the_figure_is_not_cut_off(tmp_path):
     assert not ink[:2].any()
 
 
-def test_panels_that_are_left_over_in_the_last_row_are_not_drawn():
+def test_unused_panels_of_the_last_row_are_not_drawn():
     axes = panels(5, 3, size=(6, 4))
     assert len(axes) == len(axes[0].figure.axes) == 5
     assert [one.get_subplotspec().rowspan.start for one in axes] == [0, 0, 0, 1, 1]
 
 
-def test_without_matplotlib_the_way_to_it_is_named(monkeypatch):
+def test_missing_matplotlib_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'clipfeed\[plots\]'"):
         panels(1, 1, size=(1, 1))

@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_half_a_clip_in_8_s_on_two_cores_is_a_thirty_second_of_a_clip_per_second_and_core(folder, monkeypatch):
+def test_rate_is_clips_per_second_and_core(folder, monkeypatch):
     clock = {"wall": 100.0, "cpu": 7.0}
     run = prepare.main
 
@@ -37,7 +37,7 @@ def test_half_a_clip_in_8_s_on_two_cores_is_a_thirty_second_of_a_clip_per_second
     assert measure([folder], "h264", None, workers=2) == Rate(0.5 / 8 / 2, 3.0 / 0.5, (192, 144))
 
 
-def test_the_command_writes_what_it_measured_at_both_sizes(folder, tmp_path, capsys, spawned):
+def test_the_command_measures_both_sizes(folder, tmp_path, capsys, spawned):
     main([str(folder), "--rounds", "1", "--workers", "1", "--json", str(tmp_path / "figures.json")])
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["floor_clips_per_s_core"] == 0.137
@@ -48,7 +48,7 @@ def test_the_command_writes_what_it_measured_at_both_sizes(folder, tmp_path, cap
     assert "| source | 320x240 |" in capsys.readouterr().out
 
 
-def test_made_up_videos_last_ten_seconds_and_move(tmp_path):
+def test_synthetic_videos_last_ten_seconds_and_move(tmp_path):
     (video,) = made_up(tmp_path, "64x48", 1).iterdir()
     shown = read_video(video)
     assert shown.shape == (300, 48, 64, 3)

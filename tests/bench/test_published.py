@@ -44,11 +44,11 @@ def loaders(**ms_of_tasks: float) -> dict[str, Any]:
         ("recognition/cpc_transformer_ucf101", 300 * 8583),  # a tenth is held out
     ],
 )
-def test_clips_are_epochs_times_the_videos_of_the_split(recipe, clips):
+def test_clips_seen_are_epochs_times_videos_of_the_split(recipe, clips):
     assert clips_seen(load(recipe)) == pytest.approx(clips, rel=1e-4)
 
 
-def test_flops_of_a_convolutional_network_are_those_of_its_layers():
+def test_convnet_flops_are_the_sum_over_its_layers():
     counted = []
 
     def count(layer: Any, _: Any, out: torch.Tensor) -> None:
@@ -67,7 +67,7 @@ def test_flops_of_a_convolutional_network_are_those_of_its_layers():
     assert training_flops(recipe) == pytest.approx(3 * sum(counted) - counted[0])
 
 
-def test_flops_of_videomae_are_those_of_its_visible_and_of_all_tokens():
+def test_videomae_flops_count_visible_tokens_and_all_tokens():
     tokens, visible, hidden, cube = 4 * 8 * 8, 4 * 16, 4 * 48, 3 * 2 * 8 * 8
 
     def blocks(number: int, tokens: int, width: int) -> int:
@@ -80,7 +80,7 @@ def test_flops_of_videomae_are_those_of_its_visible_and_of_all_tokens():
     assert training_flops(load("videomae/demo")) == pytest.approx(expected)
 
 
-def test_a_contrast_of_positions_is_counted_over_the_whole_batch():
+def test_flops_of_dense_contrast_grow_with_the_batch():
     """Each prediction is compared with all samples' targets, so a sample's products grow with the batch."""
     few, more, most = (
         training_flops(load("cpc_transformer/demo", [f"train.global_batch={batch}"])) for batch in (2, 4, 8)
@@ -88,14 +88,14 @@ def test_a_contrast_of_positions_is_counted_over_the_whole_batch():
     assert 0 < more - few == pytest.approx((most - more) / 2)
 
 
-def test_hours_of_a_gpu_are_flops_over_the_share_of_its_peak():
+def test_gpu_hours_are_flops_over_the_used_share_of_the_peak():
     assert gpu_hours(9000, 2e12, utilization=0.5, peak_tflops=10) == pytest.approx(1.0)  # 2.5 clips/s for 3,600 s
 
 
-def test_decoding_is_scaled_by_frames_and_by_pixels():
+def test_decoding_time_scales_with_frames_and_pixels():
     assumed = Assumptions(large_side=288)
-    as_measured = decoding(load("ctp/r3d18_ucf101"), loaders(ctp=14.2, recognition=1), assumed)
-    assert (as_measured["measured_as"], as_measured["ms_per_clip"]) == ("ctp", 14.2)
+    unscaled = decoding(load("ctp/r3d18_ucf101"), loaders(ctp=14.2, recognition=1), assumed)
+    assert (unscaled["measured_as"], unscaled["ms_per_clip"]) == ("ctp", 14.2)
     eight_frames = load("cpc_transformer/resnet18_8pred3_ucf101")
     scaled = decoding(eight_frames, loaders(cpc_transformer=10), assumed)
     assert scaled["ms_per_clip"] == pytest.approx(10 * 8 / 5 * 4)  # twice the side is four times the pixels
@@ -103,7 +103,7 @@ def test_decoding_is_scaled_by_frames_and_by_pixels():
     assert (unmeasured["measured_as"], unmeasured["ms_per_clip"]) == ("recognition", 40)
 
 
-def test_each_row_has_a_recipe_of_ours_or_says_what_is_missing():
+def test_each_published_row_has_a_recipe_or_says_what_differs():
     recipes = {*names()}
     for row in published_rows():
         assert row["recipe"] or row["differs"]
@@ -113,7 +113,7 @@ def test_each_row_has_a_recipe_of_ours_or_says_what_is_missing():
             assert all(load(name).backbone.startswith(backbone) for name in row["finetune"])
 
 
-def test_the_committed_result_is_that_of_these_rows_and_recipes():
+def test_the_committed_result_matches_rows_and_recipes():
     assert RESULT["assumed"] == asdict(Assumptions())
     assert RESULT["rows"] == published_rows()
     assert [*RESULT["costs"]] == recipes_of(RESULT["rows"])

@@ -15,7 +15,7 @@ from dali_pipelines.tasks import Task, recognition
 pytestmark = pytest.mark.slow
 
 
-def test_a_clip_costs_the_requests_and_bytes_that_a_server_sees(vp9_store):
+def test_clip_costs_are_the_requests_and_bytes_a_server_sees(vp9_store):
     task = Task("recognition", recognition.Config(num_frames=4, size=32))
     with served(vp9_store.root) as files:
         index = Index.load(files.url)

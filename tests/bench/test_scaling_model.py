@@ -8,7 +8,7 @@ CLUSTER = Cluster(trains=1000, decodes=3200, disk=2.0, server=4.0, link=1.0, pci
 WAY = Way("planes", cpu_ms=2.0, disk_kb=500, device_kb=1000, nvdec=False)
 
 
-def test_each_part_serves_its_rate_divided_by_the_gpus_that_share_it():
+def test_each_limit_is_divided_by_the_gpus_that_share_it():
     served = limits(WAY, gpus=16, cores=32, cluster=CLUSTER, local=False)
     assert served == pytest.approx(
         {"network": 1000, "cores": 2000, "PCIe": 10_000, "link": 250, "server": 500}

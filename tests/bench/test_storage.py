@@ -41,7 +41,7 @@ def bench(folder, tmp_path_factory):
     return json.loads((out / "storage.json").read_text()), out
 
 
-def test_every_setting_has_its_figures_and_what_cannot_be_stored_is_named(bench):
+def test_every_setting_is_measured_and_unstorable_ones_are_named(bench):
     report, _ = bench
     assert list(report["stored"]) == [VP9, MJPEG, "--codec original"]
     assert len(report["notes"]) == 1
@@ -55,7 +55,7 @@ def test_every_setting_has_its_figures_and_what_cannot_be_stored_is_named(bench)
     assert report["machine"]["cpu"]
 
 
-def test_the_advice_is_a_command_that_prepare_takes(bench, folder, tmp_path):
+def test_the_advice_is_a_valid_prepare_command(bench, folder, tmp_path):
     line = bench[0]["advice"]["128"].splitlines()[0]
     command, words = line.split(": ")[1].split(" SRC --out DIR ")
     assert command == "clipfeed prepare"
@@ -63,7 +63,7 @@ def test_the_advice_is_a_command_that_prepare_takes(bench, folder, tmp_path):
     assert prepare.main([str(folder), "--out", str(tmp_path), "--labels", "none", *words.split()]) == 0
 
 
-def test_bytes_are_those_on_the_disk(bench, folder):
+def test_bytes_per_video_match_the_files(bench, folder):
     report, out = bench
     sizes = [path.stat().st_size for path in (out / "codec_vp9_gop_4_short-side_128" / "videos").iterdir()]
     counted = report["stored"][VP9]["kb_per_video"]
@@ -73,7 +73,7 @@ def test_bytes_are_those_on_the_disk(bench, folder):
 
 
 @pytest.mark.parametrize(("way", "gop"), [(VP9, 4), (MJPEG, 1), ("--codec original", FRAMES)])
-def test_amplification_is_that_of_counting_by_hand(bench, vp9_store, way, gop):
+def test_amplification_matches_a_slow_count(bench, vp9_store, way, gop):
     task = Task("rot3d", rot3d.Config())
     decoded = delivered = 0
     for epoch in range(DRAWS):
@@ -82,20 +82,20 @@ def test_amplification_is_that_of_counting_by_hand(bench, vp9_store, way, gop):
             video = vp9_store.info(row)
             video = type(video)(video.name, FRAMES, 160, 128, 25.0, -1)
             frames = task.plan(video, generator(0, Stream.SAMPLE, epoch, row))["frames"].tolist()
-            before_the_last = {frame // gop for frame in frames} - {max(frames) // gop}
-            decoded += gop * len(before_the_last) + max(frames) % gop + 1
+            earlier_gops = {frame // gop for frame in frames} - {max(frames) // gop}
+            decoded += gop * len(earlier_gops) + max(frames) % gop + 1
             delivered += len(frames)
     assert bench[0]["stored"][way]["tasks"]["rot3d"]["amplification"] == round(decoded / delivered, 2)
 
 
 def test_a_task_that_needs_longer_videos_is_not_counted(vp9_store):
     index = vp9_store.select(np.flatnonzero(vp9_store.num_frames < 50))
-    needy = Task("concepts", concepts.Config(num_frames=32))
-    assert needy.min_frames > index.num_frames.max()
-    assert list(costs(index, [needy, Task("rot3d", rot3d.Config())])["tasks"]) == ["rot3d"]
+    task = Task("concepts", concepts.Config(num_frames=32))
+    assert task.min_frames > index.num_frames.max()
+    assert list(costs(index, [task, Task("rot3d", rot3d.Config())])["tasks"]) == ["rot3d"]
 
 
-def test_sources_that_are_not_there_are_named_once(tmp_path):
+def test_missing_sources_are_named_once(tmp_path):
     with pytest.raises(UserError, match=r"^no such file or folder"):
         store_all_ways({"a": ([tmp_path / "nowhere"], ["--codec", "copy"])}, tmp_path)
 
@@ -113,7 +113,7 @@ A, B, C = (Setting("vp9", gop, 128) for gop in (1, 8, 32))
         ((18, 15, 10), ([9, 5], [5, 9], [7, 7]), 2, C),
     ],
 )
-def test_the_advice_is_the_fastest_within_the_budget_and_of_equals_the_smallest(sizes, rates, factor, chosen):
+def test_the_advice_is_the_fastest_within_budget_then_the_smallest(sizes, rates, factor, chosen):
     figures = {way: {"kb_per_video": size} for way, size in zip((A, B, C, ORIGINAL), (*sizes, 1), strict=True)}
     times = dict(zip((A, B, C, ORIGINAL), (*rates, [2.0, 2.0]), strict=True))
     text = advise(128, figures, times, factor)
@@ -122,11 +122,11 @@ def test_the_advice_is_the_fastest_within_the_budget_and_of_equals_the_smallest(
     assert "none of the settings" in advise(256, figures, times, factor)
 
 
-def test_hevc_is_stored_as_large_as_gpus_need_it():
+def test_hevc_has_at_least_the_size_gpus_need():
     assert Setting("hevc", 8, 128).options[-1] == "160"
     assert Setting("hevc", 8, 256).options[-1] == "256"
 
 
-def test_senseless_options_are_refused():
+def test_invalid_options_are_refused():
     with pytest.raises(UserError, match=r"--disk-factor 0\.5"):
         main(["--disk-factor", "0.5"])

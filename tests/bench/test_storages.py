@@ -39,7 +39,7 @@ def packed(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("way", PICTURES)
-def test_each_way_holds_the_jpegs_that_ffmpeg_cuts(packed, folder, tmp_path, way):
+def test_each_storage_holds_the_jpegs_of_ffmpeg(packed, folder, tmp_path, way):
     index = in_place(packed[way], root=tmp_path)
     assert index.names.texts() == ("50%d/b", "a")
     data = read_clip(index, 1, np.arange(FRAMES)).data.tobytes()
@@ -55,12 +55,12 @@ def test_the_tar_of_videos_holds_the_files(packed, folder, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["tar of JPEGs", LMDB, "stored zips of JPEGs", "folders of JPEGs"])
-def test_bytes_of_a_video_are_those_of_its_pictures_wherever_they_lie(packed, tmp_path, way):
+def test_bytes_per_video_are_those_of_its_pictures_in_any_storage(packed, tmp_path, way):
     sizes = [path.stat().st_size for path in packed["folders of JPEGs"].rglob("*.jpg")]
     assert costs(in_place(packed[way], root=tmp_path), [])["kb_per_video"] == round(sum(sizes) / 2 / 1000, 1)
 
 
-def test_bytes_of_a_clip_are_those_read_and_not_those_inflated(packed, tmp_path):
+def test_bytes_per_clip_count_compressed_data(packed, tmp_path):
     task = Task("recognition", recognition.Config(num_frames=FRAMES, stride=1, size=32))
     sizes = []
     for path in packed["deflated zips of JPEGs"].rglob("*.zip"):
@@ -71,7 +71,7 @@ def test_bytes_of_a_clip_are_those_read_and_not_those_inflated(packed, tmp_path)
     assert figures["kb_per_clip"] == round(np.mean(sizes) / 1000, 1)
 
 
-def test_without_lmdb_its_row_is_left_out_in_words(folder, tmp_path, monkeypatch):
+def test_missing_lmdb_is_left_out_with_a_note(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lmdb", None)
     places, (note,) = pack([folder], tmp_path)
     assert LMDB not in places
@@ -89,11 +89,11 @@ def test_one_video_is_refused(folder, tmp_path):
         pack([folder / "a.mp4"], tmp_path)
 
 
-def test_the_ratio_is_the_median_of_the_rounds_own():
+def test_the_ratio_is_the_median_of_per_round_ratios():
     assert lead({PREPARED: [1.0, 2.0, 10.0], "tar": [3.0, 4.0, 5.0]}, "tar", PREPARED) == 2.0
 
 
-def test_the_command_compares_all_storages_and_removes_what_it_packed(folder, tmp_path, short_rounds, capsys):
+def test_the_command_compares_all_storages_and_cleans_up(folder, tmp_path, short_rounds, capsys):
     options = ["--batch-size", "2", "--batches", "1", "--rounds", "1", "--workers", "0"]
     main([str(folder), *options, "--work-dir", str(tmp_path / "work"), "--json", str(tmp_path / "f.json")])
     figures = json.loads((tmp_path / "f.json").read_text())["storages"]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = ROOT / "bench" / "training_throughput.py"
 
 
-def in_wound_up_time(monkeypatch, *, load: float, train: float, accumulate: int = 1) -> dict:
+def with_fake_clock(monkeypatch, *, load: float, train: float, accumulate: int = 1) -> dict:
     """Return figures by a fake clock: each batch takes `load` seconds, the rest of each step `train` seconds."""
     now = 0.0
 
@@ -34,9 +34,9 @@ def in_wound_up_time(monkeypatch, *, load: float, train: float, accumulate: int 
 
     def step(run, batches, step):
         nonlocal now
-        asked = now
+        started = now
         batch = [next(batches) for _ in range(accumulate)][-1]
-        wait = now - asked
+        wait = now - started
         now += train
         return Step({"loss": torch.zeros((), dtype=torch.float64)}, 1.0, wait, batch)
 
@@ -50,8 +50,8 @@ def in_wound_up_time(monkeypatch, *, load: float, train: float, accumulate: int 
     return training_rounds.measure_rounds(parts, steps=4, rounds=2)
 
 
-def test_times_of_the_loop_the_network_and_the_loader_are_told_apart(monkeypatch):
-    figures = in_wound_up_time(monkeypatch, load=3.0, train=1.0)
+def test_step_network_and_loader_times_are_separated(monkeypatch):
+    figures = with_fake_clock(monkeypatch, load=3.0, train=1.0)
     assert figures["step_ms"] == {"p25": 4000, "p50": 4000, "p75": 4000, "p95": 4000}
     assert figures["network_ms"]["p50"] == 1000
     assert figures["loader_ms"]["p50"] == 3000
@@ -62,17 +62,17 @@ def test_times_of_the_loop_the_network_and_the_loader_are_told_apart(monkeypatch
 
 
 def test_a_step_of_two_micro_steps_takes_two_batches(monkeypatch):
-    figures = in_wound_up_time(monkeypatch, load=1.0, train=4.0, accumulate=2)
+    figures = with_fake_clock(monkeypatch, load=1.0, train=4.0, accumulate=2)
     assert figures["loader_ms"]["p50"] == 2000
     assert figures["step_ms"]["p50"] == 6000
     assert figures["bound"] == "network"
 
 
-def test_rounds_that_do_not_agree_name_no_bound():
+def test_disagreeing_rounds_name_no_bound():
     assert training_rounds.bound({"median": 1.1, "min": 0.9, "max": 1.2}) == "either"
 
 
-def test_by_default_every_task_is_measured_with_each_backbone_of_its_recipes():
+def test_default_covers_every_backbone_of_every_task():
     small = default_recipes(None, gpu=False)
     assert [recipe.parent.name for recipe in small] == pretext_tasks()
     assert {recipe.name for recipe in small} == {"demo.yaml"}
@@ -109,14 +109,14 @@ def test_the_command_writes_every_figure_and_a_trace(long_store, tmp_path, capsy
 def test_two_ranks_are_measured_together(long_store, tmp_path):
     recipe, file = write_recipe(tmp_path, long_store.root), tmp_path / "training.json"
     options = ["--device", "cpu", "--steps", "1", "--rounds", "1", "--json", file]
-    statuses, said = two_ranks(SCRIPT, tmp_path, "--config", recipe, "--data-dir", long_store.root, *options)
+    statuses, output = two_ranks(SCRIPT, tmp_path, "--config", recipe, "--data-dir", long_store.root, *options)
     assert statuses == [0, 0]
     assert json.loads(file.read_text())["settings"]["ranks"] == 2
-    assert "| bound by |" in said
+    assert "| bound by |" in output
     assert "| bound by |" not in (tmp_path / "rank1.out").read_text()
 
 
-def test_senseless_options_are_refused():
+def test_invalid_options_are_refused():
     with pytest.raises(UserError, match="--rounds 0"):
         main(["--rounds", "0"])
     with pytest.raises(UserError, match="give one of them"):

@@ -24,20 +24,20 @@ def run(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int | str | None:
     return 0
 
 
-def test_it_is_installed_under_its_name():
+def test_clipfeed_is_a_console_script():
     (script,) = entry_points(group="console_scripts", name="clipfeed")
     assert script.load() is command.main
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", command.COMMANDS)
-def test_each_command_prints_its_help_under_its_name(monkeypatch, capsys, name):
+def test_each_command_prints_help_with_its_name(monkeypatch, capsys, name):
     assert run(monkeypatch, name, "--help") == 0
     assert capsys.readouterr().out.startswith(f"usage: clipfeed {name} ")
     assert callable(importlib.import_module(command.COMMANDS[name][0]).main)
 
 
-def test_without_a_command_all_are_listed(monkeypatch, capsys):
+def test_without_a_command_all_commands_are_listed(monkeypatch, capsys):
     for argv in ([], ["--help"]):
         assert run(monkeypatch, *argv) == 0
         printed = capsys.readouterr().out
@@ -46,23 +46,23 @@ def test_without_a_command_all_are_listed(monkeypatch, capsys):
     assert capsys.readouterr().out == f"clipfeed {version('clipfeed')}\n"
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("pretrian", "pretrain"), ("recipies", "recipes"), ("doctr", "doctor")])
-def test_a_command_that_is_none_is_answered_with_the_nearest(monkeypatch, capsys, typed, meant):
+@pytest.mark.parametrize(("typed", "nearest"), [("pretrian", "pretrain"), ("recipies", "recipes"), ("doctr", "doctor")])
+def test_unknown_command_names_the_nearest(monkeypatch, capsys, typed, nearest):
     assert run(monkeypatch, typed) == 2
-    assert f"no command '{typed}'; did you mean {meant}?" in capsys.readouterr().err
+    assert f"no command '{typed}'; did you mean {nearest}?" in capsys.readouterr().err
 
 
-def test_a_dotted_name_is_no_command_and_imports_nothing(monkeypatch, capsys):
+def test_a_dotted_name_imports_nothing(monkeypatch, capsys):
     assert run(monkeypatch, "antigravity.fly") == 2
     assert "antigravity" not in sys.modules
 
 
-def test_the_status_of_a_command_is_its_own(monkeypatch, capsys, tmp_path):
+def test_a_commands_exit_status_is_passed_on(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, "prepare", str(tmp_path / "none"), "--out", str(tmp_path / "out")) == 2
     assert "no such file or folder" in capsys.readouterr().err
 
 
-def test_a_module_that_is_missing_is_named_with_what_to_install(monkeypatch, capsys):
+def test_missing_module_names_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(command.COMMANDS, "inspect", ("nvidia_dali_is_not_here", ""))
     assert run(monkeypatch, "inspect") == 2
     assert "install nvidia_dali_is_not_here with pip" in capsys.readouterr().err
@@ -81,7 +81,7 @@ def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("argv", [["--help"], ["recipes", "--names"], ["recipe", "ctp/demo"], ["pretrian"]])
-def test_what_runs_no_network_imports_no_torch(tmp_path, argv):
+def test_light_commands_import_no_torch(tmp_path, argv):
     """Each press of the tab key runs the command; each worker of `python -m clipfeed` imports the file again."""
     code = (
         f"import atexit, runpy, sys; sys.argv = ['clipfeed', *{argv}]\n"
@@ -95,7 +95,7 @@ def test_what_runs_no_network_imports_no_torch(tmp_path, argv):
 @pytest.mark.parametrize(
     ("name", "clashes"), [("nets/__init__.py", True), ("configs.py", True), ("nets/notes.txt", False)]
 )
-def test_a_package_of_the_users_that_hides_one_of_ours_is_named(tmp_path, name, clashes):
+def test_a_user_package_that_shadows_ours_is_named(tmp_path, name, clashes):
     """A folder without __init__.py does not shadow a package."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()

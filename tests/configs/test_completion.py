@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
         ),
     ],
 )
-def test_bash_completes(folder, words, last, expected):
+def test_bash_completes_commands_options_and_recipes(folder, words, last, expected):
     done = subprocess.run(
         ["bash", "-c", f"PATH={folder}:$PATH" + TRY.format(words=words, last=last)],
         cwd=folder,

@@ -13,7 +13,7 @@ from tests.helpers.runs import ROOT
 
 
 @pytest.mark.parametrize("text", ["raise KeyboardInterrupt", "def main(argv):\n    raise KeyboardInterrupt"])
-def test_ctrl_c_is_one_word_and_status_130_while_a_command_loads_and_while_it_runs(tmp_path, monkeypatch, capsys, text):
+def test_ctrl_c_prints_one_word_and_exits_with_130(tmp_path, monkeypatch, capsys, text):
     """During loading, Ctrl-C used to print a traceback."""
     (tmp_path / "loads_slowly.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -36,7 +36,7 @@ def test_a_second_ctrl_c_while_the_command_ends_shows_no_traceback():
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "interrupted\n")
 
 
-def test_a_reader_that_ends_early_ends_the_command_without_a_word_and_as_sigpipe_would():
+def test_closed_pipe_ends_the_command_silently_with_sigpipes_status():
     """`clipfeed inspect DIR | head` used to print "error: [Errno 32] Broken pipe"."""
     script = "from configs.errors import run_cli\nrun_cli(lambda argv: [print('x' * 99) for _ in range(9999)] and 0)"
     with subprocess.Popen(
@@ -50,7 +50,7 @@ def test_a_reader_that_ends_early_ends_the_command_without_a_word_and_as_sigpipe
         assert command.stderr.read() == b""
 
 
-def test_a_name_that_the_locale_cannot_write_is_answered_by_the_way_out(tmp_path):
+def test_unencodable_name_suggests_utf8_mode(tmp_path):
     """Run Python in locale C without UTF-8 mode."""
     script = f"import os\nfrom configs.errors import run_cli\nrun_cli(lambda argv: os.listdir('{tmp_path}/日'))"
     locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
@@ -61,7 +61,7 @@ def test_a_name_that_the_locale_cannot_write_is_answered_by_the_way_out(tmp_path
 
 
 @pytest.mark.parametrize(("number", "limit"), [(errno.EMFILE, "ulimit -n"), (errno.ENOMEM, "ulimit -v")])
-def test_what_the_system_gives_no_more_of_is_answered_by_the_limit_to_raise(monkeypatch, capsys, number, limit):
+def test_exhausted_resource_names_the_limit_to_raise(monkeypatch, capsys, number, limit):
     def main(argv: list[str]) -> int:
         raise OSError(number, os.strerror(number))
 
@@ -73,7 +73,7 @@ def test_what_the_system_gives_no_more_of_is_answered_by_the_limit_to_raise(monk
     assert limit in line
 
 
-def test_a_command_in_a_folder_that_was_removed_says_so(tmp_path):
+def test_a_removed_working_folder_is_named(tmp_path):
     """It used to say "Cannot load libtorch_cpu.so"."""
     (tmp_path / "gone").mkdir()
     script = "import os\nfrom configs.errors import run_cli\nos.rmdir(os.getcwd())\nrun_cli(lambda argv: 0)"

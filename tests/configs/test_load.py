@@ -23,7 +23,7 @@ def test_defaults_are_the_originals_hyperparameters():
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_recipe_loads_and_its_printed_form_loads_to_the_same(path):
+def test_every_recipe_survives_printing_and_loading(path):
     config = load(path)
     assert parse(dump(config), source="printed") == config
 
@@ -46,19 +46,19 @@ def test_every_key_is_documented():
     assert [name for name, doc in fields if not doc] == []
 
 
-def test_numbers_are_taken_in_the_forms_people_write():
+def test_numbers_are_read_in_common_notations():
     assert read("optim: {lr: 1, weight_decay: 1e-4}").optim == Optim(lr=1.0, weight_decay=1e-4)
     assert isinstance(read("optim: {lr: 1}").optim.lr, float)
     assert read("net: {hidden: 5}").net.hidden == 5
     assert read("net: {hidden: null}").net.hidden is None
 
 
-def test_off_is_text_and_not_a_boolean():
+def test_off_is_read_as_text():
     text = BASE.replace("{epochs: 3}", "{epochs: 3, amp: off}")
     assert parse(text, source="x").train.amp == "off"
 
 
-def test_overrides_take_the_same_path_and_later_ones_win():
+def test_overrides_are_parsed_as_yaml_and_later_ones_win():
     config = read(
         "",
         "optim.lr=1e-3",
@@ -71,7 +71,7 @@ def test_overrides_take_the_same_path_and_later_ones_win():
     assert config.net == FakeNet(hidden=3)
 
 
-def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
+def test_overriding_a_section_keeps_its_other_keys():
     """`--set 'data={root: x}'` used to drop data.list, so all videos were used."""
     more = "plan: {size: 64, reference: {truncate: true}}"
     config = read(more, "data.list=a.txt", "data={root: other}", "plan={reference: {}, pair: [0.5, b]}")
@@ -109,10 +109,10 @@ configs = st.builds(
 
 
 @given(configs)
-def test_a_printed_config_loads_to_the_same(config):
+def test_a_printed_config_loads_unchanged(config):
     assert parse(dump(config), source="printed") == config
 
 
-def test_keys_of_before_the_american_spelling_are_still_read():
+def test_old_british_keys_are_still_read():
     text = BASE.replace("task: fake", "task: recognition") + "optim: {lr: 1}\nplan: {normalisation: half}\n"
     assert parse(text, source="x").plan.normalization == "half"

@@ -31,7 +31,7 @@ from tests.helpers.recipes import BASE, message
         ("batch_size: 32", "batch_size", "train.global_batch?"),
     ],
 )
-def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
+def test_unknown_key_names_file_key_and_nearest_key(more, key, hint):
     text = message(more)
     assert text.startswith(f"x.yaml: {key}: no such key")
     assert text.endswith(hint)
@@ -108,12 +108,12 @@ def test_missing_keys_and_sections_are_named():
         parse("", source="x")
 
 
-def test_unknown_task_names_those_that_exist():
+def test_unknown_task_lists_the_known_ones():
     with pytest.raises(UserError, match=r"x: task: no task 'ctpp'; did you mean ctp\?; there are: .*ctp"):
         parse(BASE.replace("task: fake", "task: ctpp"), source="x")
 
 
-def test_syntax_errors_and_double_keys_name_file_and_line(tmp_path):
+def test_syntax_errors_and_duplicate_keys_name_file_and_line(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("task: fake\nbackbone: [1, 2\ndata: {}\n")
     with pytest.raises(UserError, match=rf"^{re.escape(str(path))}, line 3: .* not valid YAML$"):
@@ -128,13 +128,13 @@ def test_syntax_errors_and_double_keys_name_file_and_line(tmp_path):
         load(tmp_path / "nowhere.yaml")
 
 
-def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
+def test_each_alias_stands_for_one_existing_key():
     keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # keys of tasks
-    known = dotted_keys(get_type_hints(schema.Recognition))
-    assert keys <= set(known)
+    all_keys = dotted_keys(get_type_hints(schema.Recognition))
+    assert keys <= set(all_keys)
     words = [word for of_key in nearest.ALIASES.values() for word in of_key]
     assert len(words) == len(set(words))
-    assert not {key.rpartition(".")[2] for key in known} & set(words) - {"optim", "tensorboard"}
+    assert not {key.rpartition(".")[2] for key in all_keys} & set(words) - {"optim", "tensorboard"}
 
 
 @pytest.mark.parametrize(
@@ -158,11 +158,11 @@ def test_a_wrong_override_is_blamed_on_the_command_line(item, expected):
     assert message("", item).startswith(expected)
 
 
-def test_an_override_does_not_take_the_blame_for_the_file():
+def test_a_mistake_in_the_file_is_not_blamed_on_an_override():
     assert message("seed: x", "optim.lr=1").startswith("x.yaml: seed")
 
 
-def test_a_split_that_a_list_does_not_heed_is_refused():
+def test_a_split_that_the_list_ignores_is_refused():
     """It used to be ignored, while the test claimed "is tested on split 2"."""
     data = LabeledData(root="d", list="train{split}.txt", test_list="test.txt", split=2)
     assert data.list_of("train") == "d/train2.txt"

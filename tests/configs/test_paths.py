@@ -11,7 +11,7 @@ from trainers.commands import pretrain
 
 
 @pytest.mark.parametrize("text", ["~/runs/a", "$SCRATCH/runs/${NUMBER}", "runs/a b/é", "s3://bucket/$NUMBER/~"])
-def test_a_shell_reads_them_so_too(text, monkeypatch):
+def test_paths_expand_as_in_a_shell(text, monkeypatch):
     monkeypatch.setenv("SCRATCH", "/scratch/me")
     monkeypatch.setenv("NUMBER", "3")
     shells = os.popen(f"printf %s {text if '$' in text or '~' in text else repr(text)}").read()
@@ -20,26 +20,26 @@ def test_a_shell_reads_them_so_too(text, monkeypatch):
     assert config.work_dir == config.data.root == config.data.list == expected
 
 
-def test_an_unset_variable_is_refused_where_it_stands(monkeypatch):
+def test_an_unset_variable_is_refused_by_key(monkeypatch):
     monkeypatch.delenv("SCRATCH", raising=False)
     with pytest.raises(UserError, match=r"^--set data.root: '\$SCRATCH/d': \$SCRATCH is not set; set it, or"):
         load("ctp/demo", ["data.root=$SCRATCH/d"])
 
 
-def test_a_folder_that_is_there_keeps_its_name(monkeypatch, tmp_path):
+def test_existing_folders_are_not_expanded(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in ("~", "$RECYCLE.BIN"):
         (tmp_path / name).mkdir()
         assert load("ctp/demo", [f"data.root={name!r}"]).data.root == name
 
 
-def test_a_recipe_of_others_sees_nothing_of_the_environment(monkeypatch):
+def test_recipes_from_strangers_do_not_read_the_environment(monkeypatch):
     text = dump(load("ctp/demo")).replace("demo/data", "$HOME/~")
     assert parse(text, source="x", own=False).data.root == "$HOME/~"
 
 
 @pytest.mark.parametrize(("option", "key"), [("--data-dir", "data.root"), ("--work-dir", "work_dir")])
-def test_an_empty_folder_is_refused_and_not_passed_over(option, key):
+def test_an_empty_folder_option_is_refused(option, key):
     """With `--work-dir "$RUN"` and RUN unset, the run used to go to the recipe's own folder."""
     with pytest.raises(UserError, match=f"^--set {key}: expected a folder, got ''"):
         pretrain.main(["--config", "ctp/demo", option, ""])

@@ -19,13 +19,13 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_names_are_those_of_all_files(folder, capsys):
+def test_names_lists_every_file(folder, capsys):
     assert len(NAMES) > 50
     recipes.main(["--names"])
     assert capsys.readouterr().out.split() == NAMES
 
 
-def test_the_list_says_of_each_what_the_loaded_recipe_has(folder, capsys):
+def test_the_list_matches_the_loaded_recipes(folder, capsys):
     recipes.main([])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")}
     assert sorted(lines) == NAMES
@@ -35,12 +35,12 @@ def test_the_list_says_of_each_what_the_loaded_recipe_has(folder, capsys):
     assert lines["ctp/r3d18_ucf101"].endswith("  Catch-the-Patch on UCF101 split 1, hyperparameters of the original")
 
 
-def test_all_recipes_of_a_folder_are_of_its_task():
+def test_every_recipe_lies_in_the_folder_of_its_task():
     """The list groups recipes by task."""
     assert [recipe.name for recipe in recipes.recipes() if recipe.name.split("/")[0] != recipe.task] == []
 
 
-def test_those_of_one_task_are_listed(folder, capsys):
+def test_recipes_of_one_task_are_listed(folder, capsys):
     recipes.main(["vcop"])
     task, *rows = capsys.readouterr().out.splitlines()
     assert (task, [row.split()[0] for row in rows]) == ("vcop", [name for name in NAMES if name.startswith("vcop/")])
@@ -54,13 +54,13 @@ def test_a_recipe_is_found_from_any_folder(folder, name):
 
 
 @pytest.mark.parametrize("name", ["ctp/demo", "ctp/demo.yaml"])
-def test_a_file_of_the_user_comes_before_a_recipe_of_that_name(folder, name):
+def test_a_users_file_takes_precedence_over_a_recipe(folder, name):
     (folder / "ctp").mkdir()
     (folder / "ctp/demo.yaml").write_text((ROOT / "configs/ctp/demo.yaml").read_text() + "seed: 77\n")
     assert load(name).seed == 77
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(folder):
+def test_unknown_recipe_names_the_nearest(folder):
     (folder / "demo").mkdir()  # left by `make demo`
     with pytest.raises(UserError, match=r"cannot read .*: No such file.*called demo; did you mean \w+/demo\?"):
         recipes.find("demo")
@@ -69,7 +69,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(folder):
 
 
 @pytest.mark.parametrize("name", ["ctp/r3d18_ucf101", "recognition/demo"])
-def test_a_copied_recipe_means_the_same(folder, name, capsys):
+def test_a_copied_recipe_loads_to_the_same_config(folder, name, capsys):
     copy_recipe.main([name])
     (copy,) = folder.glob("*.yaml")
     command = "finetune" if name.startswith("recognition/") else "pretrain"
@@ -77,7 +77,7 @@ def test_a_copied_recipe_means_the_same(folder, name, capsys):
     assert load(copy.name) == load(name)
 
 
-def test_a_copy_goes_to_another_name_or_folder_and_over_no_file(folder):
+def test_a_copy_never_overwrites_a_file(folder):
     (folder / "sub").mkdir()
     for out in ("mine.yaml", "sub"):
         copy_recipe.main(["ctp/demo", "--out", out])

@@ -10,7 +10,7 @@ from configs.recipes import find, names
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_recipe_has_a_setting_for_speed_that_changes_nothing_else(name):
+def test_speed_changes_only_settings_of_speed(name):
     slow, fast = load(name), load(f"{name}+speed")
     assert fast.train.amp == "bf16"
     assert fast.train.global_batch >= 256
@@ -26,7 +26,7 @@ def test_every_recipe_has_a_setting_for_speed_that_changes_nothing_else(name):
     assert restored == slow
 
 
-def test_the_rate_grows_with_the_clips_of_a_step_and_by_the_root_for_an_adaptive_optimizer(tmp_path):
+def test_learning_rate_scales_with_the_batch_or_its_root_for_adamw(tmp_path):
     assert load("ctp/r3d18_ucf101").optim.lr == 0.01
     assert load("ctp/r3d18_ucf101+speed").optim.lr == pytest.approx(0.08)
     recipe = tmp_path / "mine.yaml"
@@ -38,7 +38,7 @@ def test_the_rate_grows_with_the_clips_of_a_step_and_by_the_root_for_an_adaptive
     assert load(tmp_path / "mine+speed").train.global_batch == 1024
 
 
-def test_set_has_the_last_word_and_a_misspelt_recipe_is_named():
+def test_set_overrides_speed_and_a_misspelled_recipe_is_named():
     assert load("ctp/r3d18_ucf101+speed", ["train.global_batch=64"]).train.global_batch == 64
     with pytest.raises(UserError, match="no recipe is called ctp/r3d18_ucf10; did you mean ctp/r3d18_ucf101"):
         load("ctp/r3d18_ucf10+speed")

@@ -12,19 +12,19 @@ SCRIPTS = {  # GPUs, videos of each, base rate and minimum for 256 videos, epoch
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_recipe_has_the_arguments_of_its_script(name):
-    gpus, videos, base, least, epochs, layer_decay, drop_path, dropout = SCRIPTS[name]
+def test_recipes_match_the_original_scripts(name):
+    gpus, videos, base, min_lr, epochs, layer_decay, drop_path, dropout = SCRIPTS[name]
     config = load(f"recognition/videomae_{name}")
     batch = gpus * videos
     assert (config.train.global_batch, config.train.epochs) == (batch, epochs)
     assert config.optim.lr == pytest.approx(base * batch / 256)
-    assert config.schedule.min_lr == pytest.approx(least * batch / 256)
+    assert config.schedule.min_lr == pytest.approx(min_lr * batch / 256)
     assert config.optim.layer_decay == layer_decay
     assert (config.net.drop_path, config.net.dropout) == (drop_path, dropout)
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, "vit_b16_hmdb51"])
-def test_augmentation_and_decay_are_the_same_in_all(name):
+def test_all_recipes_share_augmentation_and_weight_decay(name):
     config = load(f"recognition/videomae_{name}")
     net, plan, optim = config.net, config.plan, config.optim
     assert (net.mixup, net.cutmix, net.label_smoothing, net.erase_prob, net.layer_norm) == (0.8, 1.0, 0.1, 0.25, True)

@@ -15,10 +15,10 @@ from configs.words import counted
         (2, "class", "classes", "2 classes"),
     ],
 )
-def test_a_noun_is_in_the_plural_unless_there_is_one(number, noun, plural, expected):
+def test_nouns_are_plural_unless_the_count_is_one(number, noun, plural, expected):
     assert counted(number, noun, plural) == expected
 
 
-def test_a_number_is_formatted_as_asked():
+def test_counts_use_the_given_format():
     assert counted(12345, "video", spec=",") == "12,345 videos"
     assert counted(12345, "video") == "12345 videos"

@@ -43,7 +43,7 @@ def gray_levels(task: Task, samples: list[Sample], device: str) -> list[np.ndarr
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_sample_is_the_one_that_the_cpu_makes_of_it_alone(name, device, long_store):
+def test_samples_match_those_made_alone_on_the_cpu(name, device, long_store):
     """Backends differ in rounding of halves and order of sums, which color factors amplify.
 
     Rotation by a few degrees picks different nearest pixels in places.
@@ -62,7 +62,7 @@ def test_a_sample_is_the_one_that_the_cpu_makes_of_it_alone(name, device, long_s
         assert (difference > 3).mean() < 0.01
 
 
-def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
+def test_stored_clips_decode_as_in_pyav(tmp_path, device):
     """Decoders interpolate chroma differently, and a GPU treats every video as BT.601."""
     if device == "gpu" and not has_nvdec():
         pytest.skip("the driver has no libnvcuvid.so.1")
@@ -92,8 +92,8 @@ def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
                 assert np.abs(got - blocks(wrong.astype(float))).mean() > 3
 
 
-def test_tests_that_a_machine_without_a_gpu_leaves_out_are_named(tmp_path):
-    only = "tests/dali_pipelines/pixels/test_color.py::test_normalize_alone_is_imagenet_s_mean_and_deviation"
+def test_skipped_gpu_tests_are_named(tmp_path):
+    only = "tests/dali_pipelines/pixels/test_color.py::test_normalize_uses_imagenets_mean_and_std"
     output = tmp_path / "output"
     assert pytest.__file__
     script = Path(pytest.__file__).with_name("__main__.py")

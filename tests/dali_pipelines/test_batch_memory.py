@@ -28,7 +28,7 @@ print((faults[-1] - faults[9]) / 20)
 
 
 @pytest.mark.slow
-def test_batches_of_a_few_clips_take_no_new_pages_unless_the_user_says_so():
+def test_small_batches_reuse_memory_unless_the_user_changes_it():
     """DALI's own default takes a page fault for most pages of a batch."""
     own = {key: value for key, value in os.environ.items() if key != "DALI_MALLOC_POOL_THRESHOLD"}
     faults = []

@@ -41,7 +41,7 @@ def take(batches):
     return int(next(batches)["number"])
 
 
-def test_for_a_cpu_the_next_batch_begins_as_soon_as_one_is_taken():
+def test_on_a_cpu_the_next_batch_starts_when_one_is_taken():
     pipeline = Counting()
     batches = Batches(pipeline, ["number"])
     for number in range(4):
@@ -51,7 +51,7 @@ def test_for_a_cpu_the_next_batch_begins_as_soon_as_one_is_taken():
         assert pipeline.fed == AHEAD + 1 + number
 
 
-def test_for_a_gpu_it_begins_when_it_is_told_to_or_else_with_the_next_one():
+def test_on_a_gpu_the_next_batch_starts_at_refill_or_the_next_request():
     pipeline = Counting(device_id=0)
     batches = Batches(pipeline, ["number"])
     assert take(batches) == 0
@@ -64,7 +64,7 @@ def test_for_a_gpu_it_begins_when_it_is_told_to_or_else_with_the_next_one():
 
 
 @pytest.mark.parametrize("device_id", [None, 0])
-def test_an_error_at_the_beginning_of_a_batch_waits_until_it_is_wanted_and_stays(device_id):
+def test_an_error_of_a_batch_is_raised_when_it_is_due_and_again_after(device_id):
     """Batches after it would have other samples than those that are due."""
     batches = Batches(Counting(device_id=device_id, fails=AHEAD), ["number"])
     assert take(batches) == 0
@@ -76,13 +76,13 @@ def test_an_error_at_the_beginning_of_a_batch_waits_until_it_is_wanted_and_stays
 
 def test_batches_are_not_copied():
     """Tensors share the pipeline's memory."""
-    given = np.zeros((2, 3), np.float32)
+    output = np.zeros((2, 3), np.float32)
     pipeline = SimpleNamespace(
         device_id=None,
         schedule_run=lambda: None,
-        share_outputs=lambda: [SimpleNamespace(as_tensor=lambda: given)],
+        share_outputs=lambda: [SimpleNamespace(as_tensor=lambda: output)],
         release_outputs=lambda: None,
     )
     batch = next(Batches(pipeline, ["clips"]))
-    given[1, 2] = 7
+    output[1, 2] = 7
     assert batch["clips"][1, 2] == 7

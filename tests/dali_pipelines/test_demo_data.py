@@ -41,7 +41,7 @@ def paste_in_stills(frames, sprite, corners):
     frames[STILLS] = part
 
 
-def look(split, count):
+def render_part(split, count):
     labels = np.arange(count) % NUM_CLASSES
     stills, directions = [], []
     for i, label in enumerate(labels):
@@ -55,7 +55,7 @@ def look(split, count):
 
 @pytest.fixture(scope="module")
 def parts():
-    return look("train", NUM_TRAIN), look("test", NUM_TEST)
+    return render_part("train", NUM_TRAIN), render_part("test", NUM_TEST)
 
 
 # --- Rendering ---
@@ -70,7 +70,7 @@ def test_pixels_follow_from_seed_split_and_index():
         assert not np.array_equal(video[MIDDLE], render(1, other)[MIDDLE])
 
 
-def test_the_class_changes_the_motion_but_neither_the_scene_nor_the_middle_frame():
+def test_classes_differ_only_in_motion_around_the_middle_frame():
     by_class = [render(label, sample_rng(0, "train", 0)) for label in range(NUM_CLASSES)]
     for video in by_class[1:]:
         assert np.array_equal(video[MIDDLE], by_class[0][MIDDLE])
@@ -84,7 +84,7 @@ def test_without_dusk_a_video_played_backwards_is_the_opposite_class(monkeypatch
     assert np.abs(video[1:].astype(int) - opposite[:0:-1]).max() <= 1
 
 
-def test_every_video_darkens_from_above_and_in_time_at_a_rate_of_its_own():
+def test_every_video_darkens_downwards_and_over_time_at_its_own_rate():
     videos = [render(i % NUM_CLASSES, sample_rng(0, "train", i)).astype(float) for i in range(24)]
     assert np.mean([video[:, :20].mean() - video[:, -20:].mean() for video in videos]) > 30  # sprites and texture vary
     losses = [1 - video[-1].mean() / video[0].mean() for video in videos]
@@ -130,7 +130,7 @@ def random_convolutions(frames):
     return torch.cat([hidden.mean((2, 3)), deep.mean((2, 3)), deep.amax((2, 3))], dim=1).numpy()
 
 
-def correct(features, train_frames, test_frames):
+def count_correct(features, train_frames, test_frames):
     """Fit a ridge classifier to the train frames and count the correct test frames."""
     train, test = features(train_frames), features(test_frames)
     mean, scale = train.mean(0), train.std(0) + 1e-6
@@ -140,7 +140,7 @@ def correct(features, train_frames, test_frames):
     return int(((test @ train.T @ weights).argmax(1) == np.arange(NUM_TEST) % NUM_CLASSES).sum())
 
 
-def most_by_chance():
+def max_by_chance():
     """Return the largest count by guessing: the upper end of the central 99% of Binomial(160, 1/8)."""
     p = 1 / NUM_CLASSES
     chances = [comb(NUM_TEST, k) * p**k * (1 - p) ** (NUM_TEST - k) for k in range(NUM_TEST + 1)]
@@ -149,17 +149,17 @@ def most_by_chance():
 
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
 @pytest.mark.parametrize("still", range(len(STILLS)))
-def test_a_single_frame_does_not_tell_the_class(parts, features, still):
-    assert correct(features, *(part.stills[:, still] for part in parts)) <= most_by_chance()
+def test_a_single_frame_does_not_reveal_the_class(parts, features, still):
+    assert count_correct(features, *(part.stills[:, still] for part in parts)) <= max_by_chance()
 
 
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
-def test_the_same_classifier_finds_a_cue_that_is_planted(parts, features):
+def test_the_same_classifier_finds_a_planted_cue(parts, features):
     y, x = np.mgrid[:SIZE, :SIZE]
     angles = np.arange(NUM_CLASSES)[:, None, None] * np.pi / NUM_CLASSES
     waves = 20 * np.sin(2 * np.pi * (x * np.cos(angles) + y * np.sin(angles)) / 16)  # gray levels of 255
     planted = (np.clip(part.stills[:, 0] + waves[part.labels][..., None], 0, 255) for part in parts)
-    assert correct(features, *(frames.astype(np.uint8) for frames in planted)) > 0.5 * NUM_TEST
+    assert count_correct(features, *(frames.astype(np.uint8) for frames in planted)) > 0.5 * NUM_TEST
 
 
 def direction(video):
@@ -174,7 +174,7 @@ def direction(video):
     return np.array(round(np.arctan2(-y, x) / (np.pi / 4)) % NUM_CLASSES)
 
 
-def test_motion_tells_the_class(parts):
+def test_motion_reveals_the_class(parts):
     for part in parts:
         assert (part.directions == part.labels[:NUM_MOVING]).mean() > 0.9
 
@@ -234,21 +234,21 @@ def test_other_arguments_are_refused(demo):
         main(["--out", str(demo), *ARGUMENTS, "--seed", "4"])
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="not empty"):
         main(["--out", str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_killed_run_starts_again_and_makes_the_same_set(demo):
-    wanted = {path: path.read_bytes() for path in demo.rglob("*.mp4")}
+def test_a_killed_run_restarts_and_makes_the_same_set(demo):
+    expected = {path: path.read_bytes() for path in demo.rglob("*.mp4")}
     (demo / "index.npz").unlink()
     (demo / "videos" / "east" / "train_0000.mp4").unlink()
     (demo / "videos" / "east" / ".clipfeed-0123.part").write_bytes(b"half")
     main(["--out", str(demo), *ARGUMENTS, "--workers", "1"])
     assert len(Index.load(demo)) == 24
-    assert {path: path.read_bytes() for path in (demo / "videos").rglob("*.*")} == wanted
+    assert {path: path.read_bytes() for path in (demo / "videos").rglob("*.*")} == expected
 
 
 @pytest.mark.parametrize("argument", ["--train=7", "--test=0", "--seed=-1", "--workers=0", f"--seed={2**64}"])

@@ -68,16 +68,16 @@ def test_the_graph_of_every_task_can_be_built_for_a_gpu(variant, way):
 
 
 def test_every_flag_is_set_in_a_flawed_config():
-    flawed_test = VARIANTS["evaluation, flawed"].cfg
-    assert flawed_test.reference.fixed_aspect
-    assert flawed_test.test.reference.jitter
+    flawed_config = VARIANTS["evaluation, flawed"].cfg
+    assert flawed_config.reference.fixed_aspect
+    assert flawed_config.test.reference.jitter
     assert VARIANTS["ctp, flawed"].cfg.reference.truncate_paste
 
 
 # Mistakes.
 
 
-def planted(build: Callable[[DataNode, DataNode], DataNode]) -> list[str]:
+def problems_of(build: Callable[[DataNode, DataNode], DataNode]) -> list[str]:
     """List the problems of a graph of clips on a GPU and an array on the CPU."""
 
     @pipeline_def(batch_size=2, num_threads=1, device_id=0)
@@ -88,36 +88,36 @@ def planted(build: Callable[[DataNode, DataNode], DataNode]) -> list[str]:
     return problems(pipeline)
 
 
-def test_an_operator_without_a_gpu_half_is_seen():
-    found = planted(lambda clips, array: fn.transforms.translation(array.gpu(), offset=(1.0, 1.0)))
+def test_an_operator_without_gpu_version_is_detected():
+    found = problems_of(lambda clips, array: fn.transforms.translation(array.gpu(), offset=(1.0, 1.0)))
     assert found == ["transforms__Translation is not registered for gpu"]
 
 
-def test_a_named_argument_on_a_gpu_is_seen():
+def test_a_named_argument_on_a_gpu_is_detected():
     with pytest.raises(ValueError, match="Named arguments must be on CPU"):
-        planted(lambda clips, array: fn.warp_affine(clips, matrix=array.gpu()))
+        problems_of(lambda clips, array: fn.warp_affine(clips, matrix=array.gpu()))
 
 
-def test_a_misspelled_argument_is_seen():
+def test_a_misspelled_argument_is_detected():
     with pytest.raises(KeyError, match="antialiased"):
         # mypy finds it too.
-        planted(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))  # type: ignore[call-overload]
+        problems_of(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))  # type: ignore[call-overload]
 
 
-def test_an_input_on_the_cpu_among_those_on_a_gpu_is_seen():
+def test_mixed_cpu_and_gpu_inputs_are_detected():
     with pytest.raises(RuntimeError, match="incompatible device"):
-        planted(lambda clips, array: fn.cat(clips, array))
+        problems_of(lambda clips, array: fn.cat(clips, array))
 
 
-def test_65_inputs_of_an_operator_that_takes_64_are_seen():
+def test_65_inputs_of_an_operator_that_takes_64_are_detected():
     with pytest.raises(ValueError, match="from 1 to 64 inputs, but received 65"):
-        planted(lambda clips, array: fn.multi_paste(*[clips] * 65, output_size=[8, 8]))
+        problems_of(lambda clips, array: fn.multi_paste(*[clips] * 65, output_size=[8, 8]))
 
 
-def test_multi_paste_of_pictures_of_different_widths_is_refused():
-    (found,) = planted(lambda clips, array: fn.multi_paste(clips[0], clips[0, :, :5], output_size=[8, 8]))
+def test_multi_paste_of_different_widths_is_detected():
+    (found,) = problems_of(lambda clips, array: fn.multi_paste(clips[0], clips[0, :, :5], output_size=[8, 8]))
     assert "row pitch of the first" in found
 
 
 def test_a_sound_graph_passes():
-    assert planted(lambda clips, array: fn.resize(fn.warp_affine(clips, matrix=array), size=[8, 8])) == []
+    assert problems_of(lambda clips, array: fn.resize(fn.warp_affine(clips, matrix=array), size=[8, 8])) == []

@@ -49,7 +49,7 @@ def test_the_overview_counts_frames_hours_and_bytes(root, sections):
     assert rows["bytes"].endswith(f"{size / sum(FRAMES) / 1000:.2f} kB a frame")
 
 
-def test_lengths_sizes_rates_formats_and_gops_are_those_of_the_files(sections):
+def test_lengths_sizes_rates_formats_and_gops_match_the_files(sections):
     assert sections["Lengths"].rows[0][1:] == ("40", "1.60")
     assert sections["Lengths"].rows[-1][1:] == ("51", "2.04")
     assert sum(count for _, count in sections["Lengths"].bars) == 12
@@ -70,7 +70,7 @@ def test_lists_and_reasons_are_counted(sections):
     ]
 
 
-def test_the_costs_of_a_task_are_those_of_decoding_whole_gops(vp9_store):
+def test_task_costs_match_decoding_whole_gops(vp9_store):
     task = Task("ctp", ctp.Config())
     costs = clip_costs(vp9_store, task, rows=range(12), draws=2, seed=3)
     decoded = delivered = 0
@@ -84,17 +84,17 @@ def test_the_costs_of_a_task_are_those_of_decoding_whole_gops(vp9_store):
     assert costs.amplification == pytest.approx(decoded / delivered)
 
 
-def test_a_task_that_no_video_is_long_enough_for_is_said(vp9_store):
+def test_a_task_that_needs_longer_videos_has_no_costs(vp9_store):
     rows = task_costs(open_dataset(vp9_store.root), [Task("dpc", dpc.Config()), Task("ctp", ctp.Config())]).rows
     assert rows[0] == ("dpc", "121", "all", "", "")
     assert float(rows[1][3]) > 1
 
 
-def test_what_preparing_would_gain_is_measured_on_the_videos(vp9_store):
+def test_the_gain_of_preparing_is_measured_on_the_videos(vp9_store):
     (section,) = gain(vp9_store)
-    now, then, factor = (float(cell) for cell in section.rows[1][1:])
-    assert 0 < now < then  # VP9 with a GOP of 8 takes less than H.264 key frames, though those are smaller
-    assert factor == pytest.approx(now / then, rel=0.1)
+    now, after, factor = (float(cell) for cell in section.rows[1][1:])
+    assert 0 < now < after  # VP9 with a GOP of 8 takes less than H.264 key frames, though those are smaller
+    assert factor == pytest.approx(now / after, rel=0.1)
 
 
 class Tags(html.parser.HTMLParser):
@@ -110,7 +110,7 @@ class Tags(html.parser.HTMLParser):
         self.loaded += [value for name, value in attrs if name in ("src", "href")]
 
 
-def test_the_page_has_every_section_escapes_names_and_needs_no_other_file(root):
+def test_the_page_is_complete_escaped_and_self_contained(root):
     dataset = open_dataset(root)
     sections = contents(dataset)
     tags = Tags()
@@ -124,7 +124,7 @@ def test_the_page_has_every_section_escapes_names_and_needs_no_other_file(root):
     assert tags.counts["rect"] == bars
 
 
-def test_the_command_prints_tables_and_writes_what_it_is_asked_for(root, tmp_path, capsys):
+def test_the_command_prints_tables_and_writes_files(root, tmp_path, capsys):
     main(
         [str(root), "--config", "configs/ctp/demo.yaml", "--set", "data.list=train.txt", "--out", f"{tmp_path}/a.json"]
     )
@@ -135,7 +135,7 @@ def test_the_command_prints_tables_and_writes_what_it_is_asked_for(root, tmp_pat
     assert all(title in printed for title in titles)
 
 
-def test_wrong_arguments_are_said(root):
+def test_wrong_arguments_are_refused(root):
     with pytest.raises(UserError, match=r"--out x.pdf: give a name that ends in .html or .json"):
         main([str(root), "--out", "x.pdf"])
     with pytest.raises(UserError, match="give the folder of a prepared dataset, or --config"):

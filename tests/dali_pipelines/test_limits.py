@@ -25,13 +25,13 @@ def group(tmp_path, monkeypatch):
     return join
 
 
-def test_a_containers_limits_count(group):
+def test_limits_of_the_container_apply(group):
     group("0::/\n", {"cpu.max": "350000 100000", "memory.max": str(GIB)})
     assert limits.cores() == 3
     assert limits.memory() == GIB
 
 
-def test_the_least_of_the_groups_around_a_job_counts(group):
+def test_the_smallest_limit_of_nested_cgroups_applies(group):
     group(
         "0::/slurm/job_7/step_0\n",
         {
@@ -46,7 +46,7 @@ def test_the_least_of_the_groups_around_a_job_counts(group):
     assert limits.memory() == min(4 * GIB, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def test_groups_of_version_1_count(group):
+def test_cgroup_version_1_limits_apply(group):
     group(
         "4:memory:/job\n3:cpu,cpuacct:/job\n0::/\n",
         {
@@ -62,7 +62,7 @@ def test_groups_of_version_1_count(group):
     assert limits.memory() == GIB
 
 
-def test_without_groups_the_machine_is_the_limit(group, tmp_path):
+def test_without_cgroups_the_machine_is_the_limit(group, tmp_path):
     group("0::/\n", {})
     assert limits.cores() == 8
     (tmp_path / "membership").unlink()

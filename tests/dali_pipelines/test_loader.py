@@ -45,7 +45,7 @@ def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs, spaw
     loader.close()
 
 
-def test_samples_do_not_depend_on_how_little_memory_there_is(vp9_store, two_epochs, monkeypatch):
+def test_samples_do_not_depend_on_available_memory(vp9_store, two_epochs, monkeypatch):
     monkeypatch.setattr(limits, "memory", lambda: 2**20)
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
     assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
@@ -53,7 +53,7 @@ def test_samples_do_not_depend_on_how_little_memory_there_is(vp9_store, two_epoc
     loader.close()
 
 
-def test_batches_that_are_kept_do_not_change_later(vp9_store):
+def test_kept_batches_do_not_change_later(vp9_store):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
     kept, copies = [], []
     for _ in range(3):
@@ -64,7 +64,7 @@ def test_batches_that_are_kept_do_not_change_later(vp9_store):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4])
-def test_a_resumed_loader_gives_the_batches_that_would_have_come(vp9_store, two_epochs, steps):
+def test_resume_is_bit_identical(vp9_store, two_epochs, steps):
     first = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
     seen = 0
     while seen < steps:
@@ -80,7 +80,7 @@ def test_a_resumed_loader_gives_the_batches_that_would_have_come(vp9_store, two_
     assert all(same(a, b) for a, b in zip(two_epochs[steps:], rest, strict=False))
 
 
-def test_a_state_of_another_run_is_refused_with_both_numbers(vp9_store):
+def test_the_state_of_another_run_is_refused_with_both_values(vp9_store):
     state = ClipLoader(vp9_store, CTP, batch_size=4, seed=5).state_dict()
     with pytest.raises(UserError, match=r"global_batch 4, this run 2"):
         ClipLoader(vp9_store, CTP, batch_size=2, seed=5).load_state_dict(state)
@@ -88,16 +88,16 @@ def test_a_state_of_another_run_is_refused_with_both_numbers(vp9_store):
         ClipLoader(vp9_store, CTP, batch_size=4, seed=6).load_state_dict(state)
 
 
-def test_boxes_are_where_the_patches_are(vp9_store):
+def test_boxes_surround_the_patches(vp9_store):
     """Without patches, the same plan gives the same pixels everywhere outside the boxes."""
     bare = Task("ctp", ctp.Config(strides=(1, 2)))
     with_patches = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5))[0]
 
-    def without(frames, plan):
+    def without_patches(frames, plan):
         plan["patch_rows"] = plan["patch_rows"] * np.float32(0)  # these hold the opacity
         return bare.graph(frames, plan)
 
-    plain = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5, graph=without))[0]
+    plain = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5, graph=without_patches))[0]
     changed = (with_patches["clips"] - plain["clips"]).abs().amax(dim=1) > 1e-3  # (B, T, H, W)
     for sample, boxes in zip(changed, with_patches["boxes"].long(), strict=True):
         inside = torch.zeros_like(sample)
@@ -108,12 +108,12 @@ def test_boxes_are_where_the_patches_are(vp9_store):
         assert sample.any()
 
 
-def test_pyav_and_dali_show_the_same_pixels_where_dali_alone_makes_them(vp9_store):
+def test_pyav_and_dali_give_identical_uncut_batches(vp9_store):
     dali, pyav = (ClipLoader(vp9_store, CLIPS, batch_size=4, decoder=decoder) for decoder in ("dali", "pyav"))
     assert all(same(a, b) for a, b in zip(dali, pyav, strict=True))
 
 
-def test_pyav_that_cuts_and_dali_show_the_same_but_for_the_filter(vp9_store):
+def test_pyav_and_dali_crops_differ_only_by_the_filter(vp9_store):
     """Hard edges between squares of noise are the worst case: means of 4 x 4 pixels differ by 1.1 gray levels."""
     dali, pyav = (ClipLoader(vp9_store, CTP, batch_size=4, decoder=decoder) for decoder in ("dali", "pyav"))
     for a, b in zip(dali, pyav, strict=True):
@@ -124,7 +124,7 @@ def test_pyav_that_cuts_and_dali_show_the_same_but_for_the_filter(vp9_store):
         assert (ours.flip(-1) - theirs).abs().mean() * 0.226 * 255 > 16
 
 
-def test_codecs_that_dali_lacks_come_through_pyav(h264_store, vp9_store):
+def test_codecs_dali_cannot_decode_are_decoded_by_pyav(h264_store, vp9_store):
     loader = ClipLoader(h264_store, CLIPS, batch_size=4, shuffle=False, workers=1)
     assert loader.decoder == "pyav"
     reference = epoch(ClipLoader(vp9_store, CLIPS, batch_size=4, shuffle=False))
@@ -133,12 +133,12 @@ def test_codecs_that_dali_lacks_come_through_pyav(h264_store, vp9_store):
     loader.close()
 
 
-def test_without_shuffling_every_video_comes_once_and_the_rest_is_marked(vp9_store):
+def test_unshuffled_epochs_show_every_video_once_then_padding(vp9_store):
     rows = torch.cat([b["index"] for b in ClipLoader(vp9_store, CLIPS, batch_size=5, shuffle=False)])
     assert rows.tolist() == [*range(12), -1, -1, -1]
 
 
-def test_a_truncated_video_has_the_same_stand_in_on_every_rank_and_is_named(own_store, two_epochs):
+def test_a_truncated_video_is_replaced_alike_on_every_rank(own_store, two_epochs):
     row = int(two_epochs[0]["index"][1])
     path = own_store.path(row)
     path.write_bytes(path.read_bytes()[:900])
@@ -154,7 +154,7 @@ def test_a_truncated_video_has_the_same_stand_in_on_every_rank_and_is_named(own_
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bytes_that_dali_cannot_decode_cost_one_video_and_no_batch(own_store, two_epochs, workers):
+def test_undecodable_bytes_cost_one_video_but_no_batch(own_store, two_epochs, workers):
     row = int(two_epochs[1]["index"][2])
     path = own_store.path(row)
     data = bytearray(path.read_bytes())
@@ -171,7 +171,7 @@ def test_bytes_that_dali_cannot_decode_cost_one_video_and_no_batch(own_store, tw
     loader.close()
 
 
-def test_in_order_a_video_that_cannot_be_read_is_marked_and_not_counted_as_another(own_store):
+def test_unshuffled_unreadable_videos_are_marked_not_replaced(own_store):
     own_store.path(3).unlink()
     loader = ClipLoader(own_store, CLIPS, batch_size=4, shuffle=False)
     rows = torch.cat([b["index"] for b in loader])
@@ -180,7 +180,7 @@ def test_in_order_a_video_that_cannot_be_read_is_marked_and_not_counted_as_anoth
 
 
 @pytest.mark.parametrize("decoder", ["dali", "pyav"])
-def test_a_dataset_that_loses_its_videos_is_an_error_that_says_so(own_store, decoder):
+def test_a_dataset_without_its_videos_ends_the_run(own_store, decoder):
     shutil.rmtree(Path(own_store.root, "videos"))
     root = own_store.root
     message = rf"^{root}: 20 videos in a row could not be read \(cannot read {root}/videos/.*Run `clipfeed prepare`"
@@ -188,16 +188,16 @@ def test_a_dataset_that_loses_its_videos_is_an_error_that_says_so(own_store, dec
         epoch(ClipLoader(own_store, CTP, batch_size=4, decoder=decoder))
 
 
-@pytest.mark.parametrize("asleep", [False, True])
-def test_killed_workers_cost_nothing_but_time(vp9_store, two_epochs, asleep):
+@pytest.mark.parametrize("idle", [False, True])
+def test_killed_workers_change_no_batch(vp9_store, two_epochs, idle):
     before = living_workers()
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
     batches = [next(iter(loader))]
     workers = [worker for worker in living_workers() if worker not in before]
     assert len(workers) == 2
-    if asleep:  # all requested samples are made
+    if idle:  # all requested samples are made
         until_idle(workers)
-    for worker in workers if asleep else workers[:1]:
+    for worker in workers if idle else workers[:1]:
         os.kill(worker.pid, signal.SIGKILL)
     batches += epoch(loader) + epoch(loader)
     assert len(batches) == 6
@@ -215,14 +215,14 @@ class Deadly(Task):
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_a_video_that_kills_its_workers_is_as_good_as_unreadable(vp9_store, own_store, shuffle):
+def test_a_video_that_kills_workers_counts_as_unreadable(vp9_store, own_store, shuffle):
     (row,) = (row for row in range(len(vp9_store)) if vp9_store.info(row).name.endswith("video03"))
     own_store.path(row).unlink()
     settings = {"batch_size": 4, "seed": 5, "shuffle": shuffle}
     reference = ClipLoader(own_store, CTP, **settings)
     loader = ClipLoader(vp9_store, Deadly("ctp", CTP.cfg), workers=2, **settings)
-    wanted, batches = ([*epoch(one), *epoch(one)] for one in (reference, loader))
-    assert all(same(a, b) for a, b in zip(wanted, batches, strict=True))
+    expected, batches = ([*epoch(one), *epoch(one)] for one in (reference, loader))
+    assert all(same(a, b) for a, b in zip(expected, batches, strict=True))
     assert loader.unreadable == {vp9_store.info(row).name: "its process was killed twice, by SIGSEGV"}
     loader.close()
 
@@ -234,7 +234,7 @@ def until_idle(processes):
         time.sleep(0.5)
 
 
-def test_a_dataset_smaller_than_a_batch_is_refused_with_both_numbers(vp9_store):
+def test_a_dataset_smaller_than_a_batch_is_refused(vp9_store):
     with pytest.raises(UserError, match=r"12 videos.*global batch of 16"):
         ClipLoader(vp9_store, CTP, batch_size=8, world_size=2)
 
@@ -249,12 +249,12 @@ def test_a_dataset_smaller_than_a_batch_is_refused_with_both_numbers(vp9_store):
         ({"workers": -1}, "workers = -1 must be at least 0"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused_by_name(vp9_store, options, wrong):
+def test_impossible_arguments_are_refused_by_name(vp9_store, options, wrong):
     with pytest.raises(ValueError, match=f"^{wrong}"):
         ClipLoader(vp9_store, CTP, **{"batch_size": 4} | options)
 
 
-def test_names_in_place_of_a_dataset_or_a_task_are_answered_by_what_opens_them(vp9_store):
+def test_passing_names_suggests_open_dataset_and_load_task(vp9_store):
     with pytest.raises(UserError, match=r"takes an open dataset: open_dataset\('data/mine'\)"):
         ClipLoader("data/mine", CTP, batch_size=1)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"takes a task: load_task\('ctp/demo'\)"):

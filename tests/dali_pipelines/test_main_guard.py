@@ -21,23 +21,23 @@ def run(*arguments, text=None):
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
 
 
-def test_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
+def test_a_missing_main_guard_is_a_one_line_error(tmp_path):
     """Its workers, which run it again, print nothing."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = run(script)
-    wanted = f"error: {script} starts worker processes, which run it again: {WAY_OUT}\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)
+    expected = f"error: {script} starts worker processes, which run it again: {WAY_OUT}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
     guarded = SCRIPT.replace("print", "if __name__ == '__main__': print")
     script.write_text(guarded)
     done = run(script)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
 
 
-def test_a_script_from_standard_input_is_told_so_in_one_line():
+def test_a_script_from_stdin_is_a_one_line_error():
     """Workers cannot read it."""
     done = run("-", text=SCRIPT)
-    wanted = f"error: worker processes cannot read the script <stdin>: save it as a file, and {WAY_OUT}\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)
+    expected = f"error: worker processes cannot read the script <stdin>: save it as a file, and {WAY_OUT}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
     done = run("-c", SCRIPT)  # workers need not read it
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")

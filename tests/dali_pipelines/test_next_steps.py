@@ -39,7 +39,7 @@ def opened(line: str):
     return config, index
 
 
-def test_after_prepare_there_are_recipes_that_take_all_videos(store):
+def test_after_prepare_suggests_recipes_for_all_videos(store):
     title, *lines = after_prepare(Index.load(store))
     assert title == "next:"
     for line in lines:
@@ -49,7 +49,7 @@ def test_after_prepare_there_are_recipes_that_take_all_videos(store):
     assert "--pretrained 'runs/my videos'" in lines[1]
 
 
-def test_lists_that_lie_in_the_dataset_are_taken(store):
+def test_suggestions_use_the_lists_of_the_dataset(store):
     names = [*Index.load(store).names.texts()]
     (store / "trainlist01.txt").write_text("\n".join(names[:7]))
     (store / "testlist01.txt").write_text("\n".join(names[7:]))
@@ -61,13 +61,13 @@ def test_lists_that_lie_in_the_dataset_are_taken(store):
     assert "data.test_list" not in line  # the recipe has it already
 
 
-def test_without_classes_no_classifier_is_proposed(store):
+def test_without_classes_no_classifier_is_suggested(store):
     index = Index.load(store)
     index.with_columns(labels=index.labels * 0 - 1, class_names=()).save()
     assert [line.split()[1] for line in after_prepare(Index.load(store))[1:]] == ["pretrain"]
 
 
-def test_after_pretraining_the_backbone_goes_on_in_a_recipe_of_its_own(store, tmp_path):
+def test_after_pretrain_suggests_finetuning_its_backbone(store, tmp_path):
     names = [*Index.load(store).names.texts()]
     (store / "val.txt").write_text("\n".join(names[10:]))
     config = load(write_recipe(tmp_path, store, name="a run"), ["train.loggers=[tensorboard]"])
@@ -94,5 +94,5 @@ def test_after_pretraining_the_backbone_goes_on_in_a_recipe_of_its_own(store, tm
         ("ctp", "unheard_of", ""),
     ],
 )
-def test_a_recipe_of_the_task_comes_first_and_then_any_of_the_backbone(task, backbone, recipe):
+def test_recipes_of_the_task_are_suggested_before_others(task, backbone, recipe):
     assert recognition_recipe(task, backbone) == recipe

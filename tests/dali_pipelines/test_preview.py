@@ -41,7 +41,7 @@ def recipe(tmp_path, vp9_store) -> Path:
 HALF = SimpleNamespace(normalization="half")
 
 
-def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_has_it(recipe, tmp_path, vp9_store):
+def test_tiles_show_frames_with_the_loaders_boxes(recipe, tmp_path, vp9_store):
     out = tmp_path / "new" / "preview.png"
     main(["--config", str(recipe), "--out", str(out), "--samples", "2", "--frames", "5"])
     pixels = np.array(Image.open(out))
@@ -63,7 +63,7 @@ def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_
             assert not red[top : top + y1, left : left + side].any()
 
 
-def test_views_are_the_pixels_that_were_normalized_with_the_notes_of_each():
+def test_views_undo_normalization_and_carry_their_notes():
     rng = np.random.default_rng(0)
     clips, stills = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((3, 3, 4, 8, 8), (2, 3, 1, 8, 8)))
     boxes = rng.random((3, 2, 4, 4))
@@ -83,13 +83,13 @@ def test_views_are_the_pixels_that_were_normalized_with_the_notes_of_each():
     assert views[3].boxes_RT4 is None
 
 
-def test_frames_that_the_graph_puts_together_in_its_own_way_have_no_number():
+def test_frames_in_unknown_order_have_no_number():
     task: Any = SimpleNamespace(program=HALF, annotate=lambda plan: Annotations([]))
     (view,) = views_of(task, {"frames": np.arange(5)}, {"clips": np.zeros((3, 4, 8, 8), np.float32)})
     assert (view.numbers_T, view.caption) == (None, "clips")
 
 
-def test_a_stand_in_goes_by_its_own_name_plan_and_pixels(vp9_store, own_store):
+def test_a_replacement_is_shown_with_its_own_name_and_plan(vp9_store, own_store):
     task = Task("ctp", ctp.Config(num_frames=4, size=32, short_sides=(32,)))
     whole = {sample.name: sample.views[0] for sample in first_samples(vp9_store, task, 5, 12)}
     own_store.path(3).unlink()
@@ -104,16 +104,16 @@ def test_a_stand_in_goes_by_its_own_name_plan_and_pixels(vp9_store, own_store):
 
 
 @pytest.mark.parametrize(("degrees", "ahead"), [(0, (0, -1)), (90, (-1, 0)), (180, (0, 1)), (270, (1, 0))])
-def test_the_arrow_points_where_up_went(degrees, ahead):
+def test_the_arrow_points_up_in_the_original_picture(degrees, ahead):
     gray = np.full((1, 112, 112, 3), 128, np.uint8)
     drawn = np.array(tile(View(gray, up=degrees), 0)) != 128
     y, x = np.nonzero(drawn.any(axis=2))
     ends = np.array([(x.min() + x.max()) / 2, (y.min() + y.max()) / 2])
-    lean = np.array([x.mean(), y.mean()]) - ends  # the head has more ink than the tail
-    assert lean @ ahead > 2 * abs(lean @ ahead[::-1])
+    offset = np.array([x.mean(), y.mean()]) - ends  # the head has more ink than the tail
+    assert offset @ ahead > 2 * abs(offset @ ahead[::-1])
 
 
-def test_boxes_without_area_are_not_drawn_and_small_frames_are_enlarged():
+def test_empty_boxes_are_not_drawn_and_small_frames_are_enlarged():
     gray = np.full((1, 16, 16, 3), 128, np.uint8)
     boxes = np.array([[[5, 5, 5, 9]], [[9, 2, 3, 4]]], float)
     picture = np.array(tile(View(gray, boxes_RT4=boxes), 0))
@@ -121,7 +121,7 @@ def test_boxes_without_area_are_not_drawn_and_small_frames_are_enlarged():
     assert picture.shape == (224, 224, 3)
 
 
-def test_long_captions_break_into_lines_and_stacks_are_as_large_as_what_they_hold():
+def test_long_captions_wrap_and_stacks_fit_their_content():
     for words in ("some words " * 30, "WIDE LETTERS " * 30, "HandstandPushups" * 8):
         drawn = np.array(text(words, 224))
         assert drawn.shape[0] % LINE == 0
@@ -139,7 +139,7 @@ def samples() -> list[Sample]:
     return [Sample(f"a<b>{n}", [View(clip, "one & two", np.arange(7, 12)), View(still)], "c<d>") for n in range(2)]
 
 
-def test_a_page_holds_every_frame_of_every_view_and_needs_no_other_file(samples):
+def test_a_page_is_self_contained_and_shows_every_frame(samples):
     written = page(samples, Task("ctp", ctp.Config()), {"recipe": "r<s>.yaml"})
     assert "http" not in written
     assert "<b>" not in written
@@ -160,14 +160,14 @@ def test_a_page_holds_every_frame_of_every_view_and_needs_no_other_file(samples)
             assert np.argmin(errors) == t
 
 
-def test_a_page_says_what_is_predicted_from_what_and_with_which_settings(samples):
+def test_a_page_describes_the_task_and_its_settings(samples):
     words = re.sub(r"<[^>]*>", " ", page(samples, Task("ctp", ctp.Config(strides=(3,))), {"recipe": "r<s>.yaml"}))
-    for said in ("The network predicts where patches", "r&lt;s&gt;.yaml", "clips 3×16×112×112 float32", "strides [3]"):
-        assert said in re.sub(r"\s+", " ", words)
+    for term in ("The network predicts where patches", "r&lt;s&gt;.yaml", "clips 3×16×112×112 float32", "strides [3]"):
+        assert term in re.sub(r"\s+", " ", words)
     assert "reference.truncate_paste false" in re.sub(r"\s+", " ", words)
 
 
-def test_a_video_plays_long_enough_all_frames_even_where_the_sheet_has_odd_sides(samples, tmp_path):
+def test_an_mp4_plays_all_frames_for_ten_seconds_at_odd_sizes(samples, tmp_path):
     file = tmp_path / "preview.mp4"
     file.write_bytes(mp4(samples))
     with av.open(str(file)) as container:
@@ -180,7 +180,7 @@ def test_a_video_plays_long_enough_all_frames_even_where_the_sheet_has_odd_sides
         assert np.argmin(near) == n % 5
 
 
-def test_videos_that_play_are_as_wide_as_screens(samples):
+def test_animations_have_the_aspect_of_a_screen(samples):
     for count in (4, 8, 12):
         picture = Image.open(io.BytesIO(animation([samples[0]] * count, "WEBP")))
         assert isinstance(picture, WebPImageFile)
@@ -195,7 +195,7 @@ def test_short_views_and_samples_share_a_row(samples):
     assert sheet(samples, 5, row=2).width == 5 * side - GAP
 
 
-def test_a_class_is_named_where_there_is_one_that_no_folder_names(vp9_store):
+def test_the_class_is_named_unless_the_folder_names_it(vp9_store):
     assert Sample("x/y", []).title == "x/y"
     assert Sample("x/y", [], "x").title == "x/y"
     assert Sample("x/y", [], "z").title == "x/y (z)"
@@ -208,24 +208,24 @@ def test_a_class_is_named_where_there_is_one_that_no_folder_names(vp9_store):
 
 
 @pytest.mark.parametrize("ending", ["html", "mp4", "gif", "webp"])
-def test_the_command_writes_what_plays(recipe, tmp_path, ending):
+def test_the_command_writes_every_animated_format(recipe, tmp_path, ending):
     out = tmp_path / f"preview.{ending}"
     main(["--config", str(recipe), "--out", str(out), "--samples", "1", "--set", "plan.num_frames=4"])
     assert out.stat().st_size > 1000
 
 
-def test_another_ending_is_refused_with_those_that_there_are(recipe, tmp_path):
+def test_an_unknown_suffix_lists_the_known_ones(recipe, tmp_path):
     with pytest.raises(UserError, match=r"x\.avi.*\.png, \.html, \.mp4, \.gif, \.webp"):
         main(["--config", str(recipe), "--out", str(tmp_path / "x.avi")])
 
 
-def test_no_samples_are_refused(recipe, tmp_path):
+def test_zero_samples_are_refused(recipe, tmp_path):
     with pytest.raises(UserError, match=r"--samples 0"):
         main(["--config", str(recipe), "--out", str(tmp_path / "x.png"), "--samples", "0"])
 
 
 @pytest.mark.parametrize("name", pretext_tasks())
-def test_every_task_says_something_of_every_view_of_its_demo(name, vp9_store):
+def test_every_task_captions_every_view(name, vp9_store):
     config = load(ROOT / "configs" / name / "demo.yaml")
     task = Task(name, config.plan)
     (sample,) = first_samples(vp9_store, task, config.seed, 1)
@@ -241,7 +241,7 @@ def full_disk(*_):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
-def test_a_preview_on_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch, suffix):
+def test_a_full_disk_is_named_and_leaves_no_file(tmp_path, monkeypatch, suffix):
     """No partial file may stay."""
     monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: SimpleNamespace(index=[], list_file="list.txt"))
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])

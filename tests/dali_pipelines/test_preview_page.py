@@ -39,7 +39,7 @@ def gray_clip() -> View:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_plays_by_itself_stops_at_a_key_and_shows_the_frame_box_and_number_of_the_step(tmp_path, dark):
+def test_the_page_autoplays_pauses_and_steps_with_boxes(tmp_path, dark):
     still = View(np.full((1, 16, 16, 3), 200, np.uint8), "still")
     written = page([Sample("a/b", [gray_clip(), still], num_frames=120)], Task("ctp", ctp.Config()), {})
     seen, console = run_page(written, PAUSE_AND_STEP % LOOK, tmp_path, dark=dark)
@@ -52,7 +52,7 @@ def test_the_page_plays_by_itself_stops_at_a_key_and_shows_the_frame_box_and_num
     assert [float(number) for number in seen["box"]] == [2, 1, 4, 5]
 
 
-def test_the_page_moves_on_with_time(tmp_path):
+def test_the_page_advances_with_time(tmp_path):
     written = page([Sample("a/b", [gray_clip()])], Task("ctp", ctp.Config()), {})
     # Each frame shows for an eighth of a second.
     seen, _ = run_page(written, LOOK, tmp_path, wait_ms=300)
@@ -60,7 +60,7 @@ def test_the_page_moves_on_with_time(tmp_path):
     assert seen["button"] == "Pause"
 
 
-def test_a_page_of_101_classes_in_a_narrow_window_is_no_wider_than_it(tmp_path, vp9_store):
+def test_a_page_of_101_classes_fits_a_narrow_window(tmp_path, vp9_store):
     names = [f"Pretending to put something behind something else quickly {number}" for number in range(101)]
     bars = [(name, float(number)) for number, name in enumerate(names)]
     sections = [

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_elsewhere_than_on_a_terminal_there_is_a_line_now_and_then(monkeypatch, capsys):
+def test_without_a_terminal_lines_are_printed_at_intervals(monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     shown: tqdm[None] = bar(desc="step", total=9, initial=7)
     with shown:
@@ -34,7 +34,7 @@ def test_elsewhere_than_on_a_terminal_there_is_a_line_now_and_then(monkeypatch, 
     assert errors == ""
 
 
-def test_a_clock_that_is_set_back_and_on_stops_no_line_and_changes_no_duration(monkeypatch, capsys):
+def test_clock_changes_affect_neither_lines_nor_durations(monkeypatch, capsys):
     hours = [0]
     monkeypatch.setattr("tqdm.std.time", lambda: time.time() + 3600 * hours[0])
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
@@ -47,12 +47,12 @@ def test_a_clock_that_is_set_back_and_on_stops_no_line_and_changes_no_duration(m
 
 
 @pytest.mark.parametrize(("leave", "lines"), [(True, 1), (False, 0)])
-def test_a_short_job_prints_its_end_or_nothing(capsys, leave, lines):
+def test_a_short_job_prints_only_its_end(capsys, leave, lines):
     assert list(bar(range(100), desc="video", leave=leave)) == [*range(100)]
     assert capsys.readouterr().out.count("video 100/100") == lines
 
 
-def test_a_terminal_gets_a_bar_that_is_drawn_over_itself(monkeypatch, capsys):
+def test_a_terminal_shows_a_bar_in_place(monkeypatch, capsys):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     shown: tqdm[None] = bar(desc="step", total=2)
@@ -66,13 +66,13 @@ def test_a_terminal_gets_a_bar_that_is_drawn_over_itself(monkeypatch, capsys):
     assert last.endswith("| 00:00<00:00, loss 0.5")
 
 
-def test_other_ranks_show_nothing(monkeypatch, capsys):
+def test_quiet_ranks_print_nothing(monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     assert list(bar("ab", desc="video", quiet=True)) == ["a", "b"]
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_process_that_is_killed_while_a_bar_runs_leaves_no_semaphore_behind(tmp_path):
+def test_a_killed_process_with_a_bar_leaks_no_semaphore(tmp_path):
     """multiprocessing would warn of it. The process is spawned, because a fork of this one would leave none."""
     script = tmp_path / "script.py"
     script.write_text(

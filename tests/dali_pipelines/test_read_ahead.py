@@ -25,7 +25,7 @@ class Part:
         return self.job, threading.current_thread() is threading.main_thread()
 
 
-def test_what_fits_is_read_in_threads_and_the_rest_when_its_turn_comes(monkeypatch):
+def test_jobs_that_fit_in_memory_are_read_ahead_and_others_when_due(monkeypatch):
     monkeypatch.setattr(read_ahead, "MAX_BYTES", 350)
     monkeypatch.setattr(read_ahead, "THREADS", 1)  # so that jobs begin in order
     ahead = ReadAhead(Part)
@@ -36,7 +36,7 @@ def test_what_fits_is_read_in_threads_and_the_rest_when_its_turn_comes(monkeypat
     ahead.close()
 
 
-def test_a_read_that_fails_fails_in_its_own_job_and_holds_no_room(monkeypatch):
+def test_a_failed_read_raises_in_its_own_job_and_frees_its_memory(monkeypatch):
     monkeypatch.setattr(read_ahead, "MAX_BYTES", 100)
     ahead = ReadAhead(Part)
     for _ in range(3):
@@ -53,7 +53,7 @@ def use(job, read):
 
 
 @pytest.mark.slow
-def test_the_job_that_kills_its_worker_is_the_one_to_blame_though_others_are_being_read():
+def test_a_crash_is_blamed_on_its_job_not_on_those_read_ahead():
     with Pool(use, workers=2, ahead=8, find=Part) as pool:
         results = dict(pool.run([*range(12), *range(20, 40)]))
     assert results.pop(7) == Crashed("SIGKILL")

@@ -29,7 +29,7 @@ class Repeats:
 
 
 @pytest.mark.parametrize("media", ["encoded", "planes", "frames"])
-def test_a_frame_that_a_plan_names_twice_is_decoded_once_and_shown_twice(vp9_store, media):
+def test_a_repeated_frame_is_decoded_once_and_shown_twice(vp9_store, media):
     source = SampleSource(vp9_store, cast(Task, Repeats()), Order(len(vp9_store), 2, 0, 1, 0, shuffle=False), media)
     sample = dict(zip(source.names, source.read(0, 4), strict=True))
     if media == "encoded":
@@ -42,14 +42,12 @@ def test_a_frame_that_a_plan_names_twice_is_decoded_once_and_shown_twice(vp9_sto
         source, graph=lambda frames, plan: {"clips": frames}, batch_size=2, device_id=None, threads=1
     )
     clip = np.array(pipeline.run()[names.index("clips")].at(0))
-    wanted = decode_rgb(read_clip(vp9_store, 0, FRAMES))
-    assert np.abs(clip.astype(int) - wanted).max() <= (2 if media == "planes" else 0)
+    expected = decode_rgb(read_clip(vp9_store, 0, FRAMES))
+    assert np.abs(clip.astype(int) - expected).max() <= (2 if media == "planes" else 0)
 
 
 @pytest.mark.parametrize(("media", "steps"), [("encoded", 0), ("planes", 0), ("frames", 0), ("frames", 2)])
-def test_every_sample_and_its_placeholder_have_the_named_arrays_of_one_dtype_and_number_of_axes(
-    vp9_store, media, steps
-):
+def test_placeholders_have_the_arrays_of_samples(vp9_store, media, steps):
     task = Task("moco", moco.Config(num_frames=4, size=32, short_sides=(40,)))
     source = SampleSource(vp9_store, task, Order(len(vp9_store), 2, 0, 1, 0, shuffle=False), media, steps=steps)
     made = source.read(0, 4), source.placeholder()
@@ -63,7 +61,7 @@ def test_every_sample_and_its_placeholder_have_the_named_arrays_of_one_dtype_and
         assert sample["media"].shape == placeholder["media"].shape == (8, 32, 32, 3)
 
 
-def test_the_host_says_that_its_pixel_operations_are_not_compiled(vp9_store, monkeypatch, caplog):
+def test_uncompiled_pixel_operations_are_warned_about(vp9_store, monkeypatch, caplog):
     task = Task("moco", moco.Config(num_frames=4, size=32, short_sides=(40,)))
     assert decoded_media(vp9_store, task, gpu=False) == "frames"
     monkeypatch.setattr(kernels, "NATIVE", None)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("ordered", [False, True])
-def test_a_job_that_kills_its_worker_costs_only_itself_and_is_named_with_the_signal(workers, ordered):
+def test_a_crashing_job_loses_only_itself_and_names_the_signal(workers, ordered):
     jobs = [1, 2, -1, 3, 4, 5, -2, 6]
     crashed = Crashed("SIGSEGV")
     with Pool[Any, Any](double, workers=workers, ahead=4) as pool:
@@ -37,21 +37,21 @@ def die_once(marker):
     return marker.name
 
 
-def test_a_job_whose_worker_dies_once_is_done_again(tmp_path):
+def test_a_job_whose_worker_dies_once_is_retried(tmp_path):
     markers = [tmp_path / str(number) for number in range(6)]
     with Pool[Any, Any](die_once, workers=2, ahead=4) as pool:
         assert list(pool.run(markers)) == [(marker, marker.name) for marker in markers]
 
 
-def leave(code):
+def exit_worker(code):
     os._exit(code)
 
 
-def test_a_worker_that_leaves_is_as_good_as_dead():
-    assert list(run_jobs(leave, [3, 0], workers=1)) == [(3, Crashed("exit code 3")), (0, Crashed("exit code 0"))]
+def test_a_worker_that_exits_counts_as_crashed():
+    assert list(run_jobs(exit_worker, [3, 0], workers=1)) == [(3, Crashed("exit code 3")), (0, Crashed("exit code 0"))]
 
 
-def test_a_job_that_comes_when_a_worker_has_just_died_is_not_lost():
+def test_a_job_submitted_after_a_death_is_not_lost():
     def jobs():
         yield -1
         time.sleep(2)
@@ -60,7 +60,7 @@ def test_a_job_that_comes_when_a_worker_has_just_died_is_not_lost():
     assert dict(run_jobs(double, jobs(), workers=1)) == {-1: Crashed("SIGSEGV"), 3: 6}
 
 
-def test_a_job_that_was_given_to_dead_workers_is_not_the_culprit():
+def test_a_job_given_to_dead_workers_is_not_blamed():
     with Pool[Any, Any](double, workers=1, ahead=1) as pool:
         assert list(pool.run([1])) == [(1, 2)]
         task = _Pending(2)
@@ -81,7 +81,7 @@ def megabytes(number):
     return bytes([number]) * 20_000_000  # not an array, so it goes through the pipe, which holds less
 
 
-def test_a_worker_killed_in_the_middle_of_a_message_is_seen():
+def test_a_worker_killed_within_a_message_is_detected():
     with Pool[Any, Any](megabytes, workers=2, ahead=4) as pool:
         results = pool.run(range(8))
         assert next(results) == (0, megabytes(0))
@@ -102,13 +102,13 @@ def fork_and_die(marker):
     return int(marker.read_text())
 
 
-def test_a_death_is_seen_though_a_child_of_the_worker_holds_its_pipe(tmp_path, spawned):
+def test_a_death_is_detected_even_if_a_child_holds_the_pipe(tmp_path, spawned):
     ((_, child),) = run_jobs(fork_and_die, [tmp_path / "child"], workers=1)
     assert isinstance(child, int)
     os.kill(child, signal.SIGKILL)
 
 
-def test_workers_killed_while_they_start_are_replaced(spawned):
+def test_workers_killed_during_startup_are_replaced(spawned):
     with Pool[Any, Any](arrays, workers=2, ahead=4) as pool:
         for _ in range(2):
             for worker in pool._workers:
@@ -135,8 +135,8 @@ def test_workers_that_cannot_start_end_the_run(capfd, spawned):
 def test_random_kills_lose_and_repeat_nothing(spawned):
     killer = Killer(seed=0)
     with Pool[Any, Any](arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
-        for wanted, (job, result) in zip(count(), pool.run(count()), strict=True):
-            assert job == wanted
+        for expected, (job, result) in zip(count(), pool.run(count()), strict=True):
+            assert job == expected
             assert same(result, arrays(job))
             killer.delivered += 1
             if job == 0:

@@ -23,16 +23,16 @@ IMPORTS = "from dali_pipelines.workers import Pool, run_jobs; from tests.helpers
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_results_come_in_the_order_of_the_jobs_and_keep_their_bits(workers):
+def test_results_are_bit_identical_and_in_job_order(workers):
     with Pool[Any, Any](arrays, workers=workers, ahead=5, spare=2) as pool:
         for _ in range(2):
-            for wanted, (job, result) in zip(range(50), pool.run(range(50)), strict=True):
-                assert job == wanted
+            for expected, (job, result) in zip(range(50), pool.run(range(50)), strict=True):
+                assert job == expected
                 assert same(result, arrays(job))
 
 
 @pytest.mark.parametrize("spare", [0, 3, 30])
-def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
+def test_kept_results_neither_change_nor_block_the_pool(spare):
     with Pool[Any, Any](arrays, workers=2, ahead=4, spare=spare) as pool:
         kept = list(pool.run(range(25))) + list(pool.run(range(25, 50)))
     assert [job for job, _ in kept] == list(range(50))
@@ -40,12 +40,12 @@ def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
 
 
 @pytest.mark.parametrize(("limit", "most"), [(7 * 10**6, 6), (4 * 10**6, 3), (2 * 10**6, 1), (1, 1)])
-def test_fewer_jobs_are_handed_out_where_their_results_would_be_too_much(limit, most, caplog):
-    asked: list[int] = []
+def test_large_results_limit_the_jobs_in_flight(limit, most, caplog):
+    drawn_jobs: list[int] = []
 
     def jobs():
         for job in range(30):
-            asked.append(job)
+            drawn_jobs.append(job)
             yield job
 
     with Pool[Any, Any](megabyte, workers=2, ahead=6, spare=1, limit=limit) as pool:
@@ -53,7 +53,7 @@ def test_fewer_jobs_are_handed_out_where_their_results_would_be_too_much(limit, 
             assert job == number
             assert isinstance(result, np.ndarray)
             assert (result == number).all()
-            assert number == 0 or len(asked) - number <= most
+            assert number == 0 or len(drawn_jobs) - number <= most
     assert ("are made ahead" in caplog.text) == (most < 6)
 
 
@@ -61,7 +61,7 @@ def megabyte(number):
     return np.full(10**6, number, np.uint8)
 
 
-def test_an_error_of_a_job_is_raised_with_the_place_in_the_worker():
+def test_a_jobs_error_is_raised_with_its_traceback():
     with pytest.raises(UserError, match="the disk is full") as caught:
         list(run_jobs(double, [1, 99, 2, 3, 4, 5, 6], workers=1))
     assert "in double\n" in caught.value.__notes__[0]
@@ -76,12 +76,12 @@ def fail_in_two_parts(job):
     raise TwoPartError(job, job + 1)
 
 
-def test_an_error_that_cannot_be_pickled_is_told():
+def test_an_unpicklable_error_is_reported():
     with pytest.raises(RuntimeError, match="TwoPartError: 3 and 4"):
         list(run_jobs(fail_in_two_parts, [3], workers=1))
 
 
-def test_a_pool_goes_on_after_an_error_and_after_a_run_that_was_left():
+def test_a_pool_survives_errors_and_abandoned_runs():
     with Pool[Any, Any](double, workers=2, ahead=6) as pool:
         for _ in range(5):
             with pytest.raises(UserError):
@@ -92,7 +92,7 @@ def test_a_pool_goes_on_after_an_error_and_after_a_run_that_was_left():
         assert list(pool.run(range(20))) == [(job, 2 * job) for job in range(20)]
 
 
-def test_another_job_may_be_done_between_two_results():
+def test_runs_can_be_nested():
     with Pool[Any, Any](arrays, workers=2, ahead=3, spare=1) as pool:
         for job, result in pool.run(range(12)):
             ((_, other),) = pool.run([100 + job])
@@ -100,17 +100,17 @@ def test_another_job_may_be_done_between_two_results():
             assert same(other, arrays(100 + job))
 
 
-def test_closing_ends_workers_in_the_middle_of_a_job():
+def test_closing_kills_busy_workers():
     before = living_workers()
     with Pool[Any, Any](sleep, workers=2, ahead=4) as pool:
         results = pool.run([0, 0, 600, 600])
         assert list(islice(results, 2)) == [(0, None), (0, None)]
-        mine = [worker for worker in living_workers() if worker not in before]
-        assert len(mine) == 2
-    assert not any(process.is_running() for process in mine)
+        new_workers = [worker for worker in living_workers() if worker not in before]
+        assert len(new_workers) == 2
+    assert not any(process.is_running() for process in new_workers)
 
 
-def test_processes_end_when_the_main_one_is_killed_and_leave_no_shared_memory():
+def test_killing_the_main_process_ends_workers_and_frees_shared_memory():
     script = f"{IMPORTS}; list(run_jobs(sleep, [300, 300], workers=2))"
     main = subprocess.Popen([sys.executable, "-c", script])
     helpers: list[psutil.Process] = []
@@ -127,22 +127,22 @@ def test_processes_end_when_the_main_one_is_killed_and_leave_no_shared_memory():
     assert psutil.wait_procs(helpers, timeout=30)[1] == []
 
 
-def test_no_jobs_are_no_results():
+def test_no_jobs_give_no_results():
     assert list(run_jobs(double, [], workers=1)) == []
 
 
-def hears_ctrl_c(_):
+def receives_ctrl_c(_):
     return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_a_worker_never_hears_ctrl_c_not_even_while_it_starts(spawned):
+def test_workers_ignore_ctrl_c_even_during_startup(spawned):
     """It used to print a traceback. A signal blocked at the first instruction is still blocked after the start."""
-    with Pool[Any, Any](hears_ctrl_c, workers=1, ahead=1) as pool:
+    with Pool[Any, Any](receives_ctrl_c, workers=1, ahead=1) as pool:
         assert list(pool.run([0])) == [(0, False)]
-    assert hears_ctrl_c(0)
+    assert receives_ctrl_c(0)
 
 
-def test_signals_to_all_processes_of_a_job_do_not_end_the_workers():
+def test_signals_to_the_process_group_do_not_end_workers():
     """torchrun and Slurm send them; the main process needs the workers to finish its step."""
     with Pool[Any, Any](process_id, workers=2, ahead=4) as pool:
         results = pool.run(range(8))
@@ -158,6 +158,6 @@ def process_id(_):
     return os.getpid()
 
 
-def test_a_script_that_never_closes_its_pool_ends_all_the_same():
+def test_a_script_that_never_closes_its_pool_ends():
     script = f"{IMPORTS}; pool = Pool(double, workers=1, ahead=1)"
     subprocess.run([sys.executable, "-c", f"{script}; print(next(pool.run([2])))"], check=True, timeout=60)

@@ -34,7 +34,7 @@ def decoded(data: bytes, codec: str) -> np.ndarray:
     return decode_rgb(EncodedClip(np.frombuffer(data, np.uint8), one, fragments=[(len(data), 1)], codec=codec))
 
 
-def test_a_header_that_names_no_codec_makes_an_unreadable_clip(h264_store):
+def test_a_header_without_codec_is_a_clip_error(h264_store):
     """Once an AttributeError, which ended the run."""
     clip = read_clip(h264_store, 0, np.arange(4))
     at = bytes(clip.data[: clip.init_size]).index(b"avc1")
@@ -43,7 +43,7 @@ def test_a_header_that_names_no_codec_makes_an_unreadable_clip(h264_store):
         decode_rgb(clip)
 
 
-def test_a_damaged_frame_is_not_filled_up_from_another_video(h264_store):
+def test_a_damaged_frame_is_not_concealed_from_another_video(h264_store):
     """FFmpeg conceals damage with earlier frames of the decoder, which clips share."""
     clip = read_clip(h264_store, 0, np.arange(4))
     start, size = clip.init_size, clip.fragments[0][0]
@@ -53,7 +53,7 @@ def test_a_damaged_frame_is_not_filled_up_from_another_video(h264_store):
 
 
 @pytest.mark.parametrize("task", [Task("ctp", PLAN), Task("rot3d", rot3d.Config(num_frames=4, size=32))])
-def test_a_video_that_another_has_replaced_is_named_whatever_the_task_does_to_its_pixels(tmp_path, task):
+def test_a_video_replaced_by_a_smaller_one_is_named(tmp_path, task):
     """Frames of a smaller video do not fit the plan: DALI once failed on a sound video, which ended the run."""
     paths = [make_video(tmp_path / f"{number}.avi", codec="mjpeg", size=(128, 96)) for number in range(4)]
     index = Index.build(tmp_path, {path.stem: leave_in_place(path) for path in paths})
@@ -68,7 +68,7 @@ def test_a_video_that_another_has_replaced_is_named_whatever_the_task_does_to_it
     assert 2 not in rows
 
 
-def test_the_checksums_of_a_png_are_heeded():
+def test_png_checksums_are_verified():
     data = picture("PNG")
     assert decoded(bytes(data), "png").shape == (1, 64, 64, 3)
     data[-14] ^= 1  # checksum of the last chunk of pixels
@@ -76,7 +76,7 @@ def test_the_checksums_of_a_png_are_heeded():
         decoded(bytes(data), "png")
 
 
-def test_a_header_that_claims_a_huge_picture_takes_no_memory():
+def test_a_header_of_a_huge_picture_allocates_no_memory():
     data = picture("JPEG")
     at = data.index(b"\xff\xc0")
     data[at + 5 : at + 9] = struct.pack(">HH", 16_000, 16_000)

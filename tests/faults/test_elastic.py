@@ -23,26 +23,26 @@ def videos(h264_store):
 
 
 @pytest.fixture(scope="module")
-def wanted(videos) -> list[bytes]:
+def expected(videos) -> list[bytes]:
     digests = reference(videos, STEPS)
     assert len(set(digests)) == STEPS
     return digests
 
 
 @pytest.mark.parametrize("world", [2, 3, 4, 8])
-def test_any_number_of_ranks_makes_the_batches_of_one(videos, wanted, world):
+def test_batches_do_not_depend_on_world_size(videos, expected, world):
     with ExitStack() as stack:
-        assert take(loaders(stack, videos, world), STEPS) == wanted
+        assert take(loaders(stack, videos, world), STEPS) == expected
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_workers_make_the_batches_of_none(videos, wanted, workers):
+def test_batches_do_not_depend_on_workers(videos, expected, workers):
     with ExitStack() as stack:
-        assert take(loaders(stack, videos, 1, workers), STEPS) == wanted
+        assert take(loaders(stack, videos, 1, workers), STEPS) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_ranks_and_workers_may_change_at_any_step(videos, wanted, seed):
+def test_changing_ranks_and_workers_keeps_the_batches(videos, expected, seed):
     """Each part resumes from the state of the previous one, whose prefetched batches are dropped."""
     draw = random.Random(seed)
     digests: list[bytes] = []
@@ -56,10 +56,10 @@ def test_ranks_and_workers_may_change_at_any_step(videos, wanted, seed):
             digests += take(ranks, draw.randint(1, 2))
             state = ranks[0].state_dict()
             assert all(rank.state_dict() == state for rank in ranks)
-    assert digests[:STEPS] == wanted
+    assert digests[:STEPS] == expected
 
 
-def test_another_seed_makes_other_batches(videos, wanted):
+def test_another_seed_gives_other_batches(videos, expected):
     """The comparisons above can fail."""
     with closing(ClipLoader(videos, TASK, batch_size=GLOBAL_BATCH, seed=4, threads=1)) as other:
-        assert take([other], 1) != wanted[:1]
+        assert take([other], 1) != expected[:1]

@@ -50,7 +50,7 @@ def fill(disk: Path) -> None:
             file.write(bytes(PAGE))
 
 
-def test_a_full_disk_ends_the_run_and_leaves_all_earlier_checkpoints(tmp_path, small_disk):
+def test_a_full_disk_ends_the_run_and_keeps_earlier_checkpoints(tmp_path, small_disk):
     run(tmp_path, *SMALL, name="whole")
     with pytest.raises(UserError, match=r"^cannot write .*No space left on device.*the same command") as error:
         run(small_disk, *SMALL)
@@ -63,17 +63,15 @@ def test_a_full_disk_ends_the_run_and_leaves_all_earlier_checkpoints(tmp_path, s
     assert not [path for path in folder.iterdir() if path.suffix == ".part"]
 
 
-def test_a_run_may_go_on_without_checkpoints_and_writes_them_once_there_is_room(
-    tmp_path, small_disk, capsys, monkeypatch
-):
+def test_go_on_skips_checkpoints_until_there_is_room(tmp_path, small_disk, capsys, monkeypatch):
     run(tmp_path, *SMALL, name="whole")
-    ballast = small_disk / "ballast"
+    filler = small_disk / "ballast"
     save = checkpoint.save
 
     def with_little_room(folder, step, content, *, keep):
-        ballast.unlink(missing_ok=True)
+        filler.unlink(missing_ok=True)
         if step in (2, 3):
-            with ballast.open("wb") as file:
+            with filler.open("wb") as file:
                 free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
                 file.write(bytes(max(free - 16384, 0)))
         return save(folder, step, content, keep=keep)
@@ -93,7 +91,7 @@ FIGURES = ("metrics.jsonl", "train.csv", "tensorboard")
 LOGGED = ("--set", "train.loggers=[tensorboard,csv]", "--set", "train.keep=100")
 
 
-class Refusing(Appended):
+class RefusingFile(Appended):
     """File on a disk that is full whenever `full(line)` is true; half of the line still fits."""
 
     full = staticmethod(lambda data: False)
@@ -102,10 +100,10 @@ class Refusing(Appended):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.file = _Half(self.file, self) if self.name in str(path) else self.file  # type: ignore[assignment]
+        self.file = _HalfWritingFile(self.file, self) if self.name in str(path) else self.file  # type: ignore[assignment]
 
 
-class _Half:
+class _HalfWritingFile:
     def __init__(self, file, owner) -> None:
         self.file, self.owner, self.begun = file, owner, False
 
@@ -122,10 +120,10 @@ class _Half:
 
 
 @pytest.fixture
-def refusing(monkeypatch):
+def refuse_writes(monkeypatch):
     for module in (metrics, loggers):
-        monkeypatch.setattr(module, "Appended", Refusing)
-    return lambda **how: [monkeypatch.setattr(Refusing, name, value) for name, value in how.items()]
+        monkeypatch.setattr(module, "Appended", RefusingFile)
+    return lambda **how: [monkeypatch.setattr(RefusingFile, name, value) for name, value in how.items()]
 
 
 @pytest.fixture(scope="module")
@@ -150,38 +148,36 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     ("name", "error"),
     [*((name, errno.ENOSPC) for name in FIGURES), (FIGURES[0], errno.EDQUOT), (FIGURES[0], errno.EIO)],
 )
-def test_figures_that_cannot_be_written_end_the_run_and_no_step_is_there_twice(whole, tmp_path, refusing, name, error):
+def test_unwritable_figures_end_the_run_and_no_step_is_duplicated(whole, tmp_path, refuse_writes, name, error):
     tries = itertools.count(1)
-    refusing(name=name, error=error, full=staticmethod(lambda data: next(tries) > 6))
+    refuse_writes(name=name, error=error, full=staticmethod(lambda data: next(tries) > 6))
     way_out = r"make room and start the same command again: it goes on from the last checkpoint$"
     with pytest.raises(UserError, match=rf"^cannot write the .*{os.strerror(error)}: '.*{name}.*'; {way_out}"):
         run(tmp_path, *LOGGED)
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4]
-    refusing(full=staticmethod(lambda data: False))
+    refuse_writes(full=staticmethod(lambda data: False))
     run(tmp_path, *LOGGED)
     assert_same_run(tmp_path, whole)
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_run_may_go_on_without_figures_and_writes_them_once_there_is_room(whole, tmp_path, refusing, capsys, name):
+def test_go_on_keeps_figures_until_there_is_room(whole, tmp_path, refuse_writes, capsys, name):
     tries = itertools.count(1)
-    refusing(name=name, full=staticmethod(lambda data: 5 < next(tries) < 9))
+    refuse_writes(name=name, full=staticmethod(lambda data: 5 < next(tries) < 9))
     run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
     assert_same_run(tmp_path, whole)
     assert capsys.readouterr().out.count("warning: cannot write the figures of the run: [Errno 28] No space left") == 1
 
 
-def test_a_run_that_goes_on_passes_over_no_line_with_a_checkpoint_and_says_what_is_lost_at_its_end(
-    tmp_path, refusing, capsys
-):
-    refusing(name="metrics.jsonl", full=staticmethod(lambda data: json.loads(data or '{"step": 0}')["step"] >= 7))
+def test_go_on_saves_no_checkpoint_past_lost_lines_until_the_end(tmp_path, refuse_writes, capsys):
+    refuse_writes(name="metrics.jsonl", full=staticmethod(lambda data: json.loads(data or '{"step": 0}')["step"] >= 7))
     run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4, STEPS]
     assert "warning: 9 lines lost: [Errno 28] No space left on device: " in capsys.readouterr().out
 
 
-def test_a_run_outlives_a_log_on_a_full_disk(whole, tmp_path, monkeypatch):
+def test_a_run_survives_a_log_on_a_full_disk(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     with Path("/dev/full").open("w") as full, redirect_stdout(full):
         run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
@@ -190,7 +186,7 @@ def test_a_run_outlives_a_log_on_a_full_disk(whole, tmp_path, monkeypatch):
     assert_same_run(tmp_path, whole)
 
 
-def test_the_best_is_still_the_one_in_its_file_where_a_better_one_cannot_be_written(tmp_path, monkeypatch, capsys):
+def test_an_unwritable_best_checkpoint_keeps_the_old_best(tmp_path, monkeypatch, capsys):
     test = SimpleNamespace(test=SimpleNamespace(short_side=32))
     config = SimpleNamespace(train=SimpleNamespace(full_disk="go_on"), plan=test)
     monkeypatch.setattr(validation, "content", lambda run: {})
@@ -214,7 +210,7 @@ def no_room(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_pictures_that_cannot_be_written_do_not_hide_whose_loss_was_not_finite(tmp_path, monkeypatch, capsys):
+def test_unwritable_pictures_do_not_hide_nonfinite_samples(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("trainers.engine.nonfinite.replacing", no_room)
     with pytest.raises(UserError, match=r"^step \d+: some samples have nan or infinity in clips .*: 26 class/video_26"):
         run(tmp_path, "--set", "plan.nan_row=26", "--set", "train.loggers=[]")
@@ -224,14 +220,14 @@ def test_pictures_that_cannot_be_written_do_not_hide_whose_loss_was_not_finite(t
     )
 
 
-def test_no_room_for_the_name_of_a_process_is_no_fault(small_disk):
+def test_a_lock_without_room_for_its_owner_works(small_disk):
     fill(small_disk)
     with locked(small_disk):
         assert (small_disk / LOCK).exists()
 
 
 @pytest.mark.parametrize("command", ["recipe", "report", "probe"])
-def test_a_small_file_of_a_command_is_whole_or_not_there(small_disk, command):
+def test_small_files_of_commands_are_whole_or_absent(small_disk, command):
     fill(small_disk)
     out = small_disk / "out.png"
     write = {

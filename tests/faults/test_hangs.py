@@ -8,7 +8,7 @@ import torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
-from tests.helpers.loop import run_both, write_recipe
+from tests.helpers.loop import run_two_ranks, write_recipe
 from tests.helpers.processes import join, start_command
 from trainers.engine import watchdog
 
@@ -45,14 +45,14 @@ def test_a_step_that_hangs_ends_the_run_with_its_stack(tmp_path):
     options = ("--device", "cpu", "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
     process = start_command(loop_worker.__file__, "--config", recipe, *options, output=output)
     assert join([process]) == [watchdog.STATUS]
-    said = output.read_text()
-    assert "error: step 3 on rank 0 (the step before was of class/video_" in said
-    assert "takes longer than 3 s (train.timeout_s). The same command goes on from the last checkpoint" in said
-    assert "loop_worker.py" in said.partition("stacks")[2]
+    printed = output.read_text()
+    assert "error: step 3 on rank 0 (the step before was of class/video_" in printed
+    assert "takes longer than 3 s (train.timeout_s). The same command goes on from the last checkpoint" in printed
+    assert "loop_worker.py" in printed.partition("stacks")[2]
 
 
-def test_of_ranks_that_wait_for_one_that_hangs_all_say_where_they_are(tmp_path):
-    statuses, _ = run_both(tmp_path, "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
+def test_when_one_rank_hangs_all_ranks_print_stacks(tmp_path):
+    statuses, _ = run_two_ranks(tmp_path, "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
     assert watchdog.STATUS in statuses
     stacks = [(tmp_path / f"rank{rank}.out").read_text().partition("stacks")[2] for rank in range(2)]
     assert "loop_worker.py" in stacks[1]

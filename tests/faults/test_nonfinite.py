@@ -11,7 +11,7 @@ EVERY_STEP = ("--set", "train.checkpoint_every=1", "--set", "train.keep=20")
 PASSED_OVER = ("--set", f"plan.nan_row={LATE_ROW}", "--set", "train.skip_nonfinite=2")
 
 
-def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_path, capsys):
+def test_a_skipped_step_changes_neither_weights_nor_statistics(tmp_path, capsys):
     run(tmp_path, "--max-steps", "7", *EVERY_STEP, *PASSED_OVER)
     for step in (5, 6):  # the last of an epoch and the first of the next
         assert_same_weights(weights(tmp_path, step), weights(tmp_path, 4))  # including batch norm's statistics
@@ -26,7 +26,7 @@ def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_p
         assert min(picture.size) > 8
 
 
-def test_more_of_them_in_a_row_than_allowed_end_the_run(tmp_path):
+def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path):
     """The first update moves the weights so far that no later step is finite."""
     far = ("--set", "optim.lr=1e30", "--set", "schedule.warmup_iters=0", "--set", "optim.clip_norm=null")
     for allowed in (0, 2):
@@ -36,7 +36,7 @@ def test_more_of_them_in_a_row_than_allowed_end_the_run(tmp_path):
         assert len(lines(tmp_path, name)) == 1 + allowed
 
 
-def test_a_run_that_was_killed_passes_over_the_same_steps(tmp_path):
+def test_a_resumed_run_skips_the_same_steps(tmp_path):
     run(tmp_path, *PASSED_OVER, name="whole")
     for steps in (4, 6, 15):
         run(tmp_path, *PASSED_OVER, "--max-steps", str(steps))

@@ -43,7 +43,7 @@ def fail(recipe: Path, program: str, phase: str, rank: int, step: int, how: str)
     assert how == "kill" or f"RuntimeError: failed at {phase}" in printed[rank]
 
 
-def test_a_rank_that_fails_at_any_phase_of_a_step_costs_that_step_alone(tmp_path):
+def test_a_rank_failing_in_any_phase_costs_only_that_step(tmp_path):
     """Each restart fails one step later than the previous one."""
     attempt(write_recipe(tmp_path, "whole"), "fake")
     recipe, folder = write_recipe(tmp_path, "run"), tmp_path / "run" / "checkpoints"
@@ -57,7 +57,7 @@ def test_a_rank_that_fails_at_any_phase_of_a_step_costs_that_step_alone(tmp_path
     assert compare(tmp_path / "run", tmp_path / "whole") == ([], 0)
 
 
-def test_a_rank_that_is_killed_in_a_validation_costs_that_validation_alone(vp9_store, tmp_path):
+def test_a_rank_killed_in_validation_costs_only_that_validation(vp9_store, tmp_path):
     root = finetuning.labeled(vp9_store, tmp_path)
     attempt(finetuning.write_recipe(tmp_path, root, "whole"), "finetune")
     recipe = finetuning.write_recipe(tmp_path, root, "run")

@@ -34,7 +34,7 @@ def disk(monkeypatch) -> dict[int, bytes]:
 
 
 @pytest.mark.parametrize("step", [4, 8])
-def test_all_steps_that_a_checkpoint_counts_are_logged_after_a_power_cut(tmp_path, disk, monkeypatch, step):
+def test_steps_of_a_checkpoint_are_logged_after_a_power_cut(tmp_path, disk, monkeypatch, step):
     run(tmp_path, *LOGGERS, name="whole")
     save = checkpoint.save
 

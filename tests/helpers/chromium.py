@@ -13,16 +13,16 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-def run_page(page: str, look: str, folder: Path, *, dark: bool = False, wait_ms: int = 1500) -> tuple[Any, list[str]]:
+def run_page(page: str, script: str, folder: Path, *, dark: bool = False, wait_ms: int = 1500) -> tuple[Any, list[str]]:
     """Open a page and evaluate JavaScript after `wait_ms`; skip the test where there is no Chromium.
 
     Returns:
-        The value of the expression `look`, and the page's console lines.
+        The value of the expression `script`, and the page's console lines.
     """
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:
         pytest.skip("needs Chromium")
-    write = f"document.body.dataset.seen = JSON.stringify({look})"
+    write = f"document.body.dataset.seen = JSON.stringify({script})"
     file = folder / "page.html"
     file.write_text(page + f"<script>setTimeout(() => {{ {write} }}, {wait_ms})</script>")
     ended = subprocess.run(

@@ -71,7 +71,7 @@ def with_classes(trained: Path, root: Path, names: tuple[str, ...], labels: np.n
     return root
 
 
-def other(trained: Path, folder: Path, **changes: object) -> Path:
+def changed_checkpoint(trained: Path, folder: Path, **changes: object) -> Path:
     """Write the checkpoint with `changes`; return its path."""
     (path,) = (trained / "run" / "checkpoints").glob("*.pt")
     checkpoint.write(folder / "other.pt", {**checkpoint.read(path), **changes})

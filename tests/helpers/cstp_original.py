@@ -18,7 +18,7 @@ BLOCKS: dict[str, list[str | None]] = {
 }
 
 
-def other_name(key):
+def canonical_name(key):
     """Return the first name of a key that is a second name, else the key itself."""
     match = re.fullmatch(r"(\w+_net)\.(block\d)\.(\d)\.(.+)", key)
     return f"{match[1]}.{BLOCKS[match[2]][int(match[3])]}.{match[4]}" if match else key
@@ -27,7 +27,7 @@ def other_name(key):
 def checkpoint(shapes):
     """Return random weights, equal under both names of a tensor."""
     state = random_state(shapes)
-    return {key: state[other_name(key)] for key in state}
+    return {key: state[canonical_name(key)] for key in state}
 
 
 def conv(state: State, name: str, x: Tensor, stride=1, *, padding=None) -> Tensor:

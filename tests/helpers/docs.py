@@ -58,10 +58,10 @@ def blocks(page: Path) -> list[Block]:
 
 def pages() -> list[Path]:
     """List all pages with Python blocks."""
-    return [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if python_of(page)]
+    return [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if python_blocks(page)]
 
 
-def python_of(page: Path) -> list[Block]:
+def python_blocks(page: Path) -> list[Block]:
     """List a page's Python blocks."""
     return [block for block in blocks(page) if block.language == "python"]
 
@@ -75,12 +75,12 @@ def run(page: Path) -> dict[str, Any]:
     return names
 
 
-def files_of(page: Path) -> dict[str, str]:
+def new_files(page: Path) -> dict[str, str]:
     """Return the new files of a page: title -> content."""
     return {block.title: block.code for block in blocks(page) if block.title and block.language != "diff"}
 
 
-def patched(text: str, diff: str) -> str:
+def apply_diff(text: str, diff: str) -> str:
     """Apply a diff: hunks of ` `, `-` and `+` lines, separated by `@@`, each of which matches in exactly one place."""
     for hunk in re.split(r"^@@\n", diff, flags=re.MULTILINE):
         old, new = (

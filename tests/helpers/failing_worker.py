@@ -49,31 +49,31 @@ def main(argv: list[str]) -> int:
     train = PROGRAMS[program]
     if phase == "none" or rank != os.environ["RANK"]:
         return train(arguments)
-    now = mock.Mock(step=0)
+    current = mock.Mock(step=0)
     train_step, validate = loop.train_step, loop._validate
 
-    def noting_step(run: Any, batches: Any, number: int, **options: Any) -> loop.Step:
-        now.step = 0 if phase in OF_VALIDATION else number + 1
+    def record_step(run: Any, batches: Any, number: int, **options: Any) -> loop.Step:
+        current.step = 0 if phase in OF_VALIDATION else number + 1
         return train_step(run, batches, number, **options)
 
-    def noting_validation(run: Any, metrics: Any, folder: Path, number: int, **more: Any) -> Path | None:
-        now.step = number
+    def record_validation_step(run: Any, metrics: Any, folder: Path, number: int, **more: Any) -> Path | None:
+        current.step = number
         return validate(run, metrics, folder, number, **more)
 
     owner, name = (OF_A_STEP | OF_RANK_0 | OF_VALIDATION)[phase]
     real = getattr(owner, name)
 
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        if now.step == int(step) and (phase != "delete" or args[0].name.startswith("step_")):
+    def fail_at_phase(*args: Any, **kwargs: Any) -> Any:
+        if current.step == int(step) and (phase != "delete" or args[0].name.startswith("step_")):
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError(f"failed at {phase}")
         return real(*args, **kwargs)
 
     with (
-        mock.patch.object(loop, "train_step", noting_step),
-        mock.patch.object(loop, "_validate", noting_validation),
-        mock.patch.object(owner, name, failing),
+        mock.patch.object(loop, "train_step", record_step),
+        mock.patch.object(loop, "_validate", record_validation_step),
+        mock.patch.object(owner, name, fail_at_phase),
     ):
         return train(arguments)
 

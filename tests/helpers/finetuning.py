@@ -33,7 +33,7 @@ def labeled(store: Index, folder: Path) -> Path:
     return root
 
 
-def step_of_ctp(root: Path, folder: Path) -> Path:
+def pretrain_one_step(root: Path, folder: Path) -> Path:
     """Pretrain for one step; return folder/run."""
     folder.mkdir()
     pretrain.main(["--config", str(write_pretraining(folder, root)), "--device", "cpu", "--max-steps", "1"])

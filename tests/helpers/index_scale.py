@@ -28,7 +28,7 @@ def synthetic(root: Path, *, videos: int, frames: int) -> Index:
     rng = np.random.default_rng(0)
     classes = tuple(f"a made up class {number:03d}" for number in range(CLASSES))
     labels = np.arange(videos, dtype=np.int64) * CLASSES // videos
-    tables = Ragged.of_bytes(_made_up_table(rng, frames) for _ in range(DISTINCT))
+    tables = Ragged.of_bytes(_synthetic_table(rng, frames) for _ in range(DISTINCT))
     ids = "".join(map(chr, rng.choice([*b"abcdefghijklmnopqrstuvwxyz"], 11 * videos).tolist()))
     table = Table.of(
         labels=labels,
@@ -52,9 +52,9 @@ def synthetic(root: Path, *, videos: int, frames: int) -> Index:
     return Index.load(root)
 
 
-def _made_up_table(rng: np.random.Generator, frames: int) -> bytes:
-    wave = 3700 + 500 * np.sin(np.linspace(0, rng.uniform(1, 6), frames) + rng.uniform(0, 6))
-    sizes = (wave + rng.normal(0, 100, frames)).astype(np.int64)
+def _synthetic_table(rng: np.random.Generator, frames: int) -> bytes:
+    trend = 3700 + 500 * np.sin(np.linspace(0, rng.uniform(1, 6), frames) + rng.uniform(0, 6))
+    sizes = (trend + rng.normal(0, 100, frames)).astype(np.int64)
     starts = 800 + np.cumsum(sizes) - sizes
     return pack_units(starts, sizes, np.ones(frames, np.int64), np.zeros(frames, np.bool_))
 
@@ -67,7 +67,7 @@ def _tiled(tables: Ragged, videos: int) -> Ragged:
     return Ragged(np.concatenate(values), narrowed(np.concatenate([[0], np.cumsum(tables.lengths[rows])])))
 
 
-def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
+def memory_per_process(index: Index, processes: int) -> list[dict[str, float]]:
     """Open an index in concurrent processes; return how much memory it adds to each.
 
     Each process gets the index as a loader's worker does, touches all its pages and looks up videos. Results are
@@ -84,8 +84,8 @@ def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
         pipes.append(ours)
         running.append(process)
     data = pickle.dumps(index)
-    for turn in ("imported", "opened"):  # all must arrive before any continues
-        assert [pipe.recv() for pipe in pipes] == [turn] * processes
+    for stage in ("imported", "opened"):  # all must arrive before any continues
+        assert [pipe.recv() for pipe in pipes] == [stage] * processes
         for pipe in pipes:
             pipe.send(data)
     found = [pipe.recv() for pipe in pipes]
@@ -96,7 +96,7 @@ def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
 
 
 def _open_and_measure(pipe: Connection, seed: int) -> None:
-    unpack_units(_made_up_table(np.random.default_rng(seed), 16))  # imports of a first call must not count
+    unpack_units(_synthetic_table(np.random.default_rng(seed), 16))  # imports of a first call must not count
     pipe.send("imported")
     data = pipe.recv()
     pickle.loads(data).info(0)  # nor those of this one
@@ -113,8 +113,8 @@ def _open_and_measure(pipe: Connection, seed: int) -> None:
     pipe.send("opened")
     pipe.recv()
     after = _memory()
-    grown: dict[str, float] = {name: after[name] - before[name] for name in after}
-    pipe.send(grown | {"microseconds": took})
+    added: dict[str, float] = {name: after[name] - before[name] for name in after}
+    pipe.send(added | {"microseconds": took})
     pipe.recv()
 
 

@@ -39,7 +39,7 @@ def run(tmp_path: Path, *args: str, name: str = "run") -> None:
     loop_worker.main(["--config", str(write_recipe(tmp_path, name)), "--device", "cpu", *args])
 
 
-def run_both(tmp_path: Path, *args: str, name: str = "run", grace: float = 20) -> tuple[list[int | None], str]:
+def run_two_ranks(tmp_path: Path, *args: str, name: str = "run", grace: float = 20) -> tuple[list[int | None], str]:
     """Run the same as two ranks; return their exit statuses and rank 0's output."""
     options = ("--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
     return two_ranks(Path(loop_worker.__file__), tmp_path, *options, grace=grace)

@@ -3,7 +3,7 @@
 import pytest
 
 
-def need(module: str) -> None:
+def skip_unless_installed(module: str) -> None:
     """Skip the test, with the reason, if a peer's module is missing, or FFmpeg for torchcodec."""
     pytest.importorskip(module)
     if module.startswith("torchcodec") and pytest.importorskip("torchcodec").ffmpeg_major_version is None:

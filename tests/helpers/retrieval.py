@@ -33,7 +33,7 @@ def recipe(folder: Path, root: Path, train: Sequence[str] = TRAIN, test: Sequenc
     return path
 
 
-def loaded(path: Path) -> Recognition:
+def load_recipe(path: Path) -> Recognition:
     config = parse(path.read_text(), source=str(path))
     assert isinstance(config, Recognition)
     return config

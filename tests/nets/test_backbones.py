@@ -52,29 +52,29 @@ def gigamacs(module, clip_shape):
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_of_every_stage_are_those_of_ctp(name):
+def test_parameter_counts_per_stage_match_ctp(name):
     parts = on_meta(name).named_children()
     assert {part: sum(p.numel() for p in module.parameters()) for part, module in parts} == PARAMETERS[name]
 
 
-def test_r2plus1d18_has_ctps_widths_between_the_factors():
+def test_r2plus1d18_has_ctps_middle_widths():
     widths = [m.out_channels for m in on_meta("r2plus1d18").modules() if getattr(m, "kernel_size", 0) == (1, 3, 3)]
     assert widths == [144] * 4 + [230] + [288] * 3 + [460] + [576] * 3 + [921] + [1152] * 3
 
 
 @pytest.mark.parametrize("name", ["r3d18", "r2plus1d18", "r3d_tiny", "r2plus1d10", "r2plus1d10_cstp"])
-@pytest.mark.parametrize("use", VARIANTS)
-def test_features_have_the_published_grid(name, use):
-    spatial, temporal, clip_shape, grid, *_ = VARIANTS[use]
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_features_have_the_published_grid(name, variant):
+    spatial, temporal, clip_shape, grid, *_ = VARIANTS[variant]
     backbone = on_meta(name, spatial_strides=spatial, temporal_strides=temporal)
     features = backbone(torch.empty(2, 3, *clip_shape, device="meta"))
     assert tuple(features.shape) == (2, 64 if name == "r3d_tiny" else 512, *grid)
     assert backbone.out_channels == features.shape[1]
 
 
-@pytest.mark.parametrize("use", VARIANTS)
-def test_work_of_the_big_backbones_is_the_published_number_of_gmacs(use):
-    spatial, temporal, clip_shape, _, r3d, r2plus1d = VARIANTS[use]
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gmacs_of_big_backbones_match_the_published_numbers(variant):
+    spatial, temporal, clip_shape, _, r3d, r2plus1d = VARIANTS[variant]
     for name, expected in (("r3d18", r3d), ("r2plus1d18", r2plus1d)):
         backbone = on_meta(name, spatial_strides=spatial, temporal_strides=temporal)
         assert gigamacs(backbone, clip_shape) == pytest.approx(expected, abs=0.0051)
@@ -102,7 +102,7 @@ def test_stride_predicts_the_grid_of_any_clip(name, spatial, temporal, frames, h
 
 @pytest.mark.parametrize("name", ["c3d", "i3d"])
 @pytest.mark.parametrize("clip_shape", [(1, 17, 33), (5, 64, 64), (13, 70, 113), (16, 112, 97)])
-def test_stride_predicts_the_grid_of_backbones_whose_strides_are_fixed(name, clip_shape):
+def test_stride_predicts_the_grid_of_backbones_with_fixed_strides(name, clip_shape):
     check_grid(on_meta(name).eval(), clip_shape)
 
 
@@ -118,7 +118,7 @@ def with_eps(module, eps):
     return module
 
 
-def test_r3d18_computes_what_torchvisions_r3d_18_computes_with_the_same_weights():
+def test_r3d18_matches_torchvisions_r3d_18():
     torch.manual_seed(0)
     ours, theirs = create("r3d18"), with_eps(r3d_18(), 1e-3)
     missing = theirs.load_state_dict(ours.state_dict(), strict=False)
@@ -131,7 +131,7 @@ def test_r3d18_computes_what_torchvisions_r3d_18_computes_with_the_same_weights(
         torch.testing.assert_close(ours.train(mode)(clips).mean(dim=(2, 3, 4)), expected)
 
 
-def test_r2plus1d18_computes_what_torchvisions_computes_where_their_widths_agree():
+def test_r2plus1d18_matches_torchvisions_where_widths_agree():
     torch.manual_seed(0)
     ours, theirs = create("r2plus1d18"), with_eps(r2plus1d_18(), 1e-3)
     clips = torch.randn(2, 3, 4, 32, 32)
@@ -142,7 +142,7 @@ def test_r2plus1d18_computes_what_torchvisions_computes_where_their_widths_agree
 
 
 @pytest.mark.parametrize("name", STRIDED)
-def test_weights_fit_every_choice_of_strides(name):
+def test_weight_shapes_do_not_depend_on_strides(name):
     shapes = [
         {key: value.shape for key, value in on_meta(name, spatial_strides=s, temporal_strides=t).state_dict().items()}
         for s, t, *_ in VARIANTS.values()
@@ -150,12 +150,12 @@ def test_weights_fit_every_choice_of_strides(name):
     assert all(other == shapes[0] for other in shapes)
 
 
-def test_unknown_backbone_is_named_with_the_nearest_one():
+def test_unknown_backbone_names_the_nearest():
     with pytest.raises(UserError, match=r"'r3d_18'.*did you mean r3d18\?.*r3d_tiny"):
         create("r3d_18")
 
 
-def test_strides_cannot_be_chosen_where_the_backbone_has_its_own():
+def test_strides_of_backbones_with_fixed_ones_are_refused():
     assert on_meta("c3d", spatial_strides=DEFAULT_STRIDES, temporal_strides=DEFAULT_STRIDES).stride == (8, 16, 16)
     with pytest.raises(UserError, match=r"needs strides \(1, 2, 2, 1\) in space.*those of c3d are fixed.*r3d18"):
         create("c3d", spatial_strides=(1, 2, 2, 1))

@@ -49,14 +49,14 @@ def on_meta(name, **strides):
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
-def test_state_has_the_shapes_of_the_original_checkpoint(name):
+def test_state_dict_has_the_originals_shapes(name):
     shapes = sorted(tuple(value.shape) for value in on_meta(name).state_dict().values())
     digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
     assert (count(on_meta(name)), len(shapes), digest) == ORIGINALS[name]
 
 
 @pytest.mark.parametrize(("name", "millions"), [("resnet3d10", 14.40), ("resnet3d18", 33.20), ("resnet3d34", 63.51)])
-def test_depths_of_the_3d_resnet_have_the_published_number_of_parameters(name, millions):
+def test_3d_resnets_have_the_published_number_of_parameters(name, millions):
     assert count(on_meta(name)) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
@@ -68,7 +68,7 @@ def test_features_of_sixteen_frames_have_the_published_shape(name, size, shape):
     assert backbone.out_channels == shape[0]
 
 
-def test_r2plus1d10_cstp_has_the_published_widths_between_its_factors():
+def test_r2plus1d10_cstp_has_the_published_middle_widths():
     backbone = on_meta("r2plus1d10_cstp")
     convs = {name: part for name, part in backbone.named_modules() if isinstance(part, nn.Conv3d)}
     spatial = {name: conv.out_channels for name, conv in convs.items() if conv.kernel_size[1] > 1}
@@ -127,7 +127,7 @@ def pooled_stem():
 @pytest.mark.parametrize(
     ("name", "conv", "stem"), [("r2plus1d10", Conv2Plus1D, R2Plus1dStem), ("resnet3d10", Conv3DSimple, pooled_stem)]
 )
-def test_residual_networks_compute_what_torchvisions_compute_with_the_same_weights(name, conv, stem):
+def test_residual_networks_match_torchvision(name, conv, stem):
     torch.manual_seed(0)
     ours, theirs = create(name), VideoResNet(BasicBlock, [conv] * 4, [1] * 4, stem)
     assert theirs.load_state_dict(ours.state_dict(), strict=False) == (["fc.weight", "fc.bias"], [])
@@ -136,7 +136,7 @@ def test_residual_networks_compute_what_torchvisions_compute_with_the_same_weigh
     torch.testing.assert_close(ours(clips).mean(dim=(2, 3, 4)), theirs(clips))
 
 
-def test_gate_scales_every_channel_by_the_sigmoid_of_a_mix_of_the_means():
+def test_self_gating_matches_a_slow_reference():
     torch.manual_seed(0)
     gate, features = SelfGating(3), torch.randn(2, 3, 2, 4, 4)
     expected = torch.empty_like(features)
@@ -148,7 +148,7 @@ def test_gate_scales_every_channel_by_the_sigmoid_of_a_mix_of_the_means():
     torch.testing.assert_close(gate(features), expected)
 
 
-def test_s3dg_with_open_gates_is_s3d_and_with_half_open_ones_is_not():
+def test_s3dg_with_open_gates_matches_s3d():
     torch.manual_seed(0)
     ours, theirs = S3DG(), S3D(norm_layer=nn.BatchNorm3d)
     loaded = theirs.features.load_state_dict(ours.features.state_dict(), strict=False)
@@ -169,7 +169,7 @@ def test_s3dg_with_open_gates_is_s3d_and_with_half_open_ones_is_not():
     ("length", "kernel", "stride", "before", "after"),
     [(112, 7, 2, 2, 3), (113, 7, 2, 3, 3), (56, 3, 2, 0, 1), (7, 3, 2, 1, 1), (7, 2, 2, 0, 1), (8, 2, 2, 0, 0)],
 )
-def test_same_padding_puts_zeros_where_tensorflow_does(length, kernel, stride, before, after):
+def test_same_padding_matches_tensorflow(length, kernel, stride, before, after):
     ones = torch.ones(1, 1, 4, length, 1)  # only the height needs padding
     padded = SamePadding((2, kernel, 1), (2, stride, 1))(ones)
     assert padded.shape == (1, 1, 4, before + length + after, 1)
@@ -177,7 +177,7 @@ def test_same_padding_puts_zeros_where_tensorflow_does(length, kernel, stride, b
     assert padded.sum() == ones.sum()
 
 
-def test_i3d_pads_all_that_strides_and_nothing_twice():
+def test_i3d_pads_every_strided_layer_once():
     backbone = on_meta("i3d")
     strided = [
         m for m in backbone.modules() if isinstance(m, nn.Conv3d | nn.MaxPool3d) and m.stride not in (1, (1,) * 3)
@@ -195,7 +195,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 
 @pytest.mark.parametrize(("name", "eps"), [("r3d_tiny", 1e-3), *((name, 1e-5) for name in NEW)])
-def test_they_start_from_kaimings_variance_without_bias_and_normalize_as_in_their_paper(name, eps):
+def test_initial_weights_have_kaimings_variance_and_norms_the_papers_eps(name, eps):
     """CtP's backbones have their own eps, the others torch's."""
     torch.manual_seed(0)
     convs = [module for module in create(name).modules() if isinstance(module, nn.Conv3d)]

@@ -33,7 +33,7 @@ def one_hot(labels: Tensor) -> Tensor:
     return torch.eye(3)[labels]
 
 
-def test_mixup_blends_clips_and_labels_with_the_same_share():
+def test_mixup_blends_clips_and_labels_alike():
     clips = torch.randn(4, 3, 2, 8, 8)
     before = clips.clone()
     mixed, shares = Mix(mixup=0.8, cutmix=0.0, classes=3)(clips, LABELS)
@@ -45,7 +45,7 @@ def test_mixup_blends_clips_and_labels_with_the_same_share():
     assert torch.equal(clips, before)
 
 
-def test_shares_of_mixup_have_the_spread_of_their_beta_distribution():
+def test_mixup_shares_follow_the_beta_distribution():
     """Beta(a, a) has a mean of 1/2 and a variance of 1 / (4 (2 a + 1))."""
     mix, clips = Mix(mixup=0.8, cutmix=0.0, classes=3), torch.randn(2, 3, 1, 2, 2)
     kept = torch.stack([mix(clips, torch.tensor([0, 1]))[1][0, 0] for _ in range(2000)])
@@ -53,7 +53,7 @@ def test_shares_of_mixup_have_the_spread_of_their_beta_distribution():
     assert kept.var().item() == pytest.approx(1 / (4 * 2.6), abs=0.01)
 
 
-def test_cutmix_pastes_one_box_through_all_frames_and_shares_labels_by_its_area():
+def test_cutmix_pastes_one_box_in_all_frames_and_mixes_labels_by_area():
     clips = torch.randn(4, 3, 5, 16, 20)
     seen = 0
     for _ in range(10):
@@ -68,7 +68,7 @@ def test_cutmix_pastes_one_box_through_all_frames_and_shares_labels_by_its_area(
     assert seen > 5
 
 
-def test_with_both_half_of_the_batches_are_blends():
+def test_mixup_and_cutmix_each_apply_half_the_time():
     mix, clips = Mix(mixup=1.0, cutmix=1.0, classes=3), torch.randn(2, 3, 1, 6, 6)
     blends = 0
     for _ in range(400):
@@ -78,7 +78,7 @@ def test_with_both_half_of_the_batches_are_blends():
 
 
 @pytest.mark.parametrize("normalization", [IMAGENET, ((0.5,) * 3, (0.5,) * 3)])
-def test_rand_augment_of_identity_leaves_clips_as_they_are(normalization):
+def test_rand_augment_with_identity_changes_nothing(normalization):
     augment = RandAug(2, 9, normalization)
     augment.draw._AUGMENTATION_SPACE = {"Identity": (lambda *_: None, False)}
     clips = normalized(
@@ -87,7 +87,7 @@ def test_rand_augment_of_identity_leaves_clips_as_they_are(normalization):
     torch.testing.assert_close(augment(clips), clips)
 
 
-def test_all_frames_of_a_clip_have_the_operations_that_pil_makes_with_the_same_draws():
+def test_rand_augment_matches_torchvision_on_every_frame():
     before = pixels(count=12)
     state = torch.random.get_rng_state()
     after = RandAug(2, 21, IMAGENET)(normalized(before))
@@ -107,13 +107,13 @@ def test_all_frames_of_a_clip_have_the_operations_that_pil_makes_with_the_same_d
     assert changed > 8
 
 
-def test_a_box_of_some_clips_becomes_noise_that_differs_from_frame_to_frame():
+def test_erase_fills_a_box_with_noise_per_frame():
     clips = torch.full((400, 3, 2, 24, 24), 9.0)
     erased = Erase(0.25)(clips)
     changed = erased != clips
-    hit = changed.flatten(1).any(1)
-    assert 70 < hit.sum() < 130
-    for mask in changed[hit]:
+    erased_clips = changed.flatten(1).any(1)
+    assert 70 < erased_clips.sum() < 130
+    for mask in changed[erased_clips]:
         box = mask[0, 0]
         assert (mask == box).all()
         assert torch.equal(box, box.any(1)[:, None] & box.any(0))
@@ -121,7 +121,7 @@ def test_a_box_of_some_clips_becomes_noise_that_differs_from_frame_to_frame():
     noise = erased[changed]
     assert noise.mean().item() == pytest.approx(0, abs=0.02)
     assert noise.std().item() == pytest.approx(1, abs=0.02)
-    first = erased[hit][0].flatten(0, 1)[:, changed[hit][0, 0, 0]]
+    first = erased[erased_clips][0].flatten(0, 1)[:, changed[erased_clips][0, 0, 0]]
     assert len({row.numpy().tobytes() for row in first}) == 6
 
 
@@ -130,7 +130,7 @@ def make(**more: object) -> BatchAugment:
     return BatchAugment(classes=3, **given | more)  # type: ignore[arg-type]
 
 
-def test_the_same_seed_of_torch_draws_the_same_whatever_numpy_does():
+def test_augmentation_depends_only_on_torchs_seed():
     augment, clips = make(rand_augment=(2, 21), erase_prob=0.5, mixup=0.8, cutmix=1.0), normalized(pixels())
     results = []
     for seed in (1, 1, 2):
@@ -150,7 +150,7 @@ def test_autocast_changes_no_pixel():
         assert torch.equal(augment(clips, LABELS)[0], expected)
 
 
-def test_it_has_no_state_and_changes_only_what_it_is_asked_to():
+def test_augmentation_has_no_state_and_is_off_by_default():
     assert not make(rand_augment=(2, 9), erase_prob=0.5, mixup=1.0).state_dict()
     clips = normalized(pixels())
     same, shares = make()(clips, LABELS)

@@ -30,7 +30,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_parameters_are_those_of_the_original(task):
+def test_parameter_counts_match_the_original(task):
     with torch.device("meta"):
         model = make(task, "r3d18")
     assert count(model) == 33_166_272 + 513 * CLASSES[task]
@@ -38,15 +38,15 @@ def test_parameters_are_those_of_the_original(task):
 
 
 @pytest.mark.parametrize("task", CLASSES)
-@pytest.mark.parametrize("asked", [{"rand_augment": (2, 9)}, {"erase_prob": 0.5}, {"mixup": 0.8}, {"cutmix": 1.0}])
-def test_augmentation_of_finetuning_is_refused(task, asked):
-    (key,) = asked
+@pytest.mark.parametrize("options", [{"rand_augment": (2, 9)}, {"erase_prob": 0.5}, {"mixup": 0.8}, {"cutmix": 1.0}])
+def test_finetuning_options_are_refused(task, options):
+    (key,) = options
     with pytest.raises(UserError, match=f"^net.{key} is for clipfeed finetune; a pretext task has its own"):
-        build_task(task, "r3d_tiny", {}, Config(**asked))
+        build_task(task, "r3d_tiny", {}, Config(**options))
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_an_untrained_network_guesses(task):
+def test_an_untrained_network_is_at_chance(task):
     model = make(task)
     assert model.linear.weight.std().item() == pytest.approx(0.001, rel=0.2)
     result = model(batch())
@@ -72,7 +72,7 @@ def test_loss_and_accuracy_follow_from_the_logits(monkeypatch):
     assert result["loss"].item() == pytest.approx((3 * (log_sum - 2) + 3 * log_sum) / 6)
 
 
-def test_half_of_the_pooled_features_are_dropped_in_training_and_none_after():
+def test_dropout_acts_on_pooled_features_in_training_only():
     model = make("rot3d", dropout=0.5)
     seen = []
     model.dropout.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -87,13 +87,13 @@ def test_half_of_the_pooled_features_are_dropped_in_training_and_none_after():
     assert torch.equal(kept_after, pooled_after)
 
 
-def test_a_few_steps_on_one_batch_fit_its_labels():
+def test_a_few_steps_fit_one_batch():
     model = make("rot3d")
     train_on(batch(), model, steps=40)
     assert model.eval()(batch())["accuracy"] == 1
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
-def test_a_dropout_of_everything_is_refused(dropout):
+def test_impossible_dropout_is_refused(dropout):
     with pytest.raises(ValueError, match=rf"dropout = {dropout} must be at least 0 and below 1"):
         Config(dropout=dropout)

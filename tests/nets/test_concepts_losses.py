@@ -39,7 +39,7 @@ def slow_sinkhorn(scores):
 
 
 @pytest.mark.parametrize("shape", [(40, 7), (6, 50)])
-def test_sinkhorn_matches_a_slow_reference_and_has_its_sums(shape):
+def test_sinkhorn_matches_a_slow_reference(shape):
     scores = np.random.default_rng(0).uniform(-0.3, 0.3, shape)
     codes = sinkhorn(torch.tensor(scores, dtype=torch.float32))
     np.testing.assert_allclose(codes, slow_sinkhorn(scores), rtol=1e-3, atol=1e-6)
@@ -47,12 +47,12 @@ def test_sinkhorn_matches_a_slow_reference_and_has_its_sums(shape):
     np.testing.assert_allclose(codes.sum(0), shape[0] / shape[1], rtol=0.35)  # under one if B < K
 
 
-def test_sinkhorn_of_several_views_is_that_of_each():
+def test_sinkhorn_treats_views_separately():
     scores = torch.randn(3, 8, 5)
     torch.testing.assert_close(sinkhorn(scores), torch.stack([sinkhorn(view) for view in scores]))
 
 
-def test_sinkhorn_balances_what_softmax_does_not_and_tolerates_extreme_scores():
+def test_sinkhorn_balances_concepts_and_tolerates_extreme_scores():
     scores = torch.randn(64, 4) * 0.1 + torch.tensor([1.0, 0, 0, 0])
     assert (scores / 0.05).softmax(1).sum(0)[0] > 60
     assert sinkhorn(scores).sum(0)[0].item() == pytest.approx(16, rel=0.1)
@@ -84,7 +84,7 @@ def test_attention_matches_a_slow_reference():
 # Losses.
 
 
-def test_instance_contrast_is_cross_entropy_with_the_other_clips_of_all_samples():
+def test_instance_contrast_matches_a_slow_reference():
     queries, keys = unit(2, 5, 16), unit(5, 2, 16)
     loss, top1 = instance_contrast(queries, keys)
     losses, right = [], []
@@ -104,7 +104,7 @@ def test_instance_contrast_of_a_perfect_network_has_its_closed_form():
     assert top1 == 1
 
 
-def test_alignment_matches_a_slow_reference_and_takes_the_codes_of_its_own_samples():
+def test_alignment_matches_a_slow_reference():
     scores, older = 0.3 * torch.randn(4, 5, 6), 0.3 * torch.randn(4, 9, 6)
     got = alignment(scores, torch.cat([scores, older], 1))
     codes = [slow_sinkhorn(torch.cat([scores[i], older[i]]).double().numpy())[:5] for i in range(4)]
@@ -117,12 +117,12 @@ def test_alignment_matches_a_slow_reference_and_takes_the_codes_of_its_own_sampl
     assert got.item() == pytest.approx(total, rel=1e-4)
 
 
-def test_entropy_is_lowest_for_equal_and_highest_for_lone_concepts():
+def test_negative_entropy_of_uniform_and_one_hot_scores():
     assert negative_entropy(torch.zeros(2, 3, 50)).item() == pytest.approx(-math.log(50))
     assert negative_entropy(100 * torch.eye(5)[None]).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_reconstruction_is_best_for_the_same_direction_and_leaves_the_target_alone():
+def test_reconstruction_is_negative_cosine_without_target_gradient():
     rebuilt, target = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 3, 8, requires_grad=True)
     assert reconstruction(3 * target, target).item() == pytest.approx(-1)
     reconstruction(rebuilt, target).backward()

@@ -25,8 +25,8 @@ def step(samples: slice, negatives: Negatives) -> dict[str, Any]:
 
 def visit(rank: int) -> dict[str, Any]:
     distributed.init_process_group("gloo")
-    mine = slice(3 * rank, 3 * rank + 3)
-    seen = {"rank": step(mine, "rank"), "global": step(mine, "global")}
+    own_rows = slice(3 * rank, 3 * rank + 3)
+    seen = {"rank": step(own_rows, "rank"), "global": step(own_rows, "global")}
     distributed.destroy_process_group()
     return seen
 
@@ -36,7 +36,7 @@ def ranks():
     return on_ranks(visit)
 
 
-def test_with_global_negatives_the_mean_over_ranks_is_one_process_with_the_whole_batch(ranks):
+def test_global_negatives_equal_one_process_with_the_whole_batch(ranks):
     whole = step(slice(None), "global")
     assert whole["chance"] == pytest.approx(1 / (6 * 2 * 3 * 2))
     for name, expected in whole.items():
@@ -44,7 +44,7 @@ def test_with_global_negatives_the_mean_over_ranks_is_one_process_with_the_whole
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_otherwise_each_rank_is_a_process_with_its_share_of_the_batch(ranks, rank):
+def test_rank_negatives_equal_one_process_with_the_ranks_share(ranks, rank):
     alone = step(slice(3 * rank, 3 * rank + 3), "rank")
     for name, expected in alone.items():
         torch.testing.assert_close(ranks[rank]["rank"][name], expected)

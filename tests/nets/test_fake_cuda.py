@@ -67,12 +67,12 @@ RECIPES = recipes()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_neither_mixes_devices_nor_waits_in_bfloat16(recipe):
+def test_recipes_in_bfloat16_neither_mix_devices_nor_synchronize(recipe):
     step(RECIPES[recipe], bf16=True)
 
 
 @pytest.mark.parametrize("task", pretext_tasks())
-def test_nor_does_a_task_in_float32_on_two_ranks(task, second_rank):
+def test_tasks_in_float32_on_two_ranks_neither_mix_devices_nor_synchronize(task, second_rank):
     step(load(ROOT / "configs" / task / "demo.yaml", []), bf16=False)
 
 
@@ -90,19 +90,19 @@ class Mistaken(nn.Module):
         return x * self.scale[None]
 
 
-def test_a_tensor_that_is_left_on_the_cpu_is_seen():
+def test_a_tensor_left_on_the_cpu_is_detected():
     with fake_cuda(net := Mistaken(), bf16=False), pytest.raises(RuntimeError, match="two different devices"):
         net(torch.ones(2, 2, device="cuda"))
 
 
-def test_labels_that_are_made_on_the_cpu_are_seen(monkeypatch):
+def test_labels_made_on_the_cpu_are_detected(monkeypatch):
     arange = torch.arange
     monkeypatch.setattr(torch, "arange", lambda *args, device=None: arange(*args))
     with fake_cuda(nn.Identity(), bf16=False), pytest.raises(RuntimeError, match="two different devices"):
         dense_infonce(*torch.ones(2, 4, 2, 8, 1, 1, device="cuda"))
 
 
-def test_two_types_that_autocast_leaves_to_the_network_are_seen():
+def test_mixed_dtypes_under_autocast_are_detected():
     net = nn.Conv2d(2, 2, 1)
     with fake_cuda(net, bf16=True):
         x = torch.ones(1, 2, 4, 4, device="cuda")
@@ -111,7 +111,7 @@ def test_two_types_that_autocast_leaves_to_the_network_are_seen():
             torch.lerp(x, net(x), 0.5)
 
 
-def test_a_copy_to_the_gpu_and_a_value_that_is_read_are_seen():
+def test_copies_to_the_gpu_and_reads_of_values_are_detected():
     with fake_cuda(nn.Identity(), bf16=False) as waits:
         x = torch.ones(3, device="cuda")
         x.new_full((), 0.5)

@@ -24,7 +24,7 @@ def make(**more: object) -> Classifier:
     return Classifier(ViT(width=8, depth=3, heads=2), 3, Config(dropout=0.0, init_std=0.5, **more))  # type: ignore[arg-type]
 
 
-def test_layer_norm_is_that_of_the_mean_feature():
+def test_layer_norm_applies_to_the_mean_feature():
     model = make(layer_norm=True)
     torch.nn.init.normal_(model.norm.weight)  # type: ignore[arg-type]
     features = model.backbone(clips(4)).mean(dim=(2, 3, 4)).detach().double().numpy()
@@ -35,7 +35,7 @@ def test_layer_norm_is_that_of_the_mean_feature():
     np.testing.assert_allclose(model.logits(clips(4)).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_drop_path_reaches_the_blocks_and_is_off_in_tests():
+def test_drop_path_reaches_the_blocks_and_is_off_in_eval():
     model = make(drop_path=0.5)
     rates = [branch.p for branch in model.backbone.modules() if isinstance(branch, StochasticDepth)]
     assert rates == [0, 0, 0.25, 0.25, 0.5, 0.5]
@@ -49,19 +49,19 @@ def test_a_backbone_without_stochastic_depth_is_refused_by_name():
         Classifier(backbones.create("r3d_tiny"), 3, Config(drop_path=0.2))
 
 
-def test_smoothed_and_mixed_labels_are_compared_by_their_shares():
+def test_loss_of_smoothed_and_mixed_labels_matches_float64():
     """Against cross-entropy in float64; smoothing spreads what it takes equally over all classes."""
     logits = torch.randn(4, 3)
     log_probs = logits.double() - logits.double().exp().sum(1, keepdim=True).log()
     shares = torch.tensor([[1.0, 0, 0], [0, 0.25, 0.75], [0.5, 0.5, 0], [0, 0, 1]])
-    for wanted, smoothing in ((None, 0.1), (shares, 0.0), (shares, 0.1)):
-        target = (torch.eye(3)[LABELS] if wanted is None else wanted).double() * (1 - smoothing) + smoothing / 3
-        result = classification(logits, LABELS, wanted, smoothing=smoothing)
+    for mixed, smoothing in ((None, 0.1), (shares, 0.0), (shares, 0.1)):
+        target = (torch.eye(3)[LABELS] if mixed is None else mixed).double() * (1 - smoothing) + smoothing / 3
+        result = classification(logits, LABELS, mixed, smoothing=smoothing)
         assert result["loss"].item() == pytest.approx(-(target * log_probs).sum(1).mean().item(), rel=1e-5)
         assert result["accuracy"] == (logits.argmax(1) == LABELS).float().mean()
 
 
-def test_training_takes_the_augmented_batch_and_counts_the_true_labels(monkeypatch):
+def test_loss_uses_mixed_labels_and_accuracy_the_true_ones(monkeypatch):
     model, batch = make(mixup=0.8, label_smoothing=0.1), {"clips": clips(4), "labels": LABELS}
     assert model.augment is not None
     mixed, shares = clips(4) / 2, torch.full((4, 3), 1 / 3)
@@ -74,7 +74,7 @@ def test_training_takes_the_augmented_batch_and_counts_the_true_labels(monkeypat
     assert model(batch)["loss"] == untouched["loss"]
 
 
-def test_repeated_clips_count_each_and_none_is_mixed_with_its_own_video(monkeypatch):
+def test_repeated_clips_are_never_mixed_with_their_own_video(monkeypatch):
     model, batch = make(mixup=0.8), {"clips": clips(4, 2), "labels": LABELS}
     assert model.augment is not None
     seen: list[Tensor] = []
@@ -100,7 +100,7 @@ def test_mixing_a_lone_video_is_refused():
     make(cutmix=1.0).check_batch(2, 8)
 
 
-def test_what_is_not_set_is_not_there():
+def test_augmentation_is_absent_by_default():
     model = make()
     assert model.augment is None
     assert list(model.state_dict()) == list(make(mixup=0.8, rand_augment=(2, 9), erase_prob=0.2).state_dict())
@@ -117,6 +117,6 @@ def test_what_is_not_set_is_not_there():
         ({"batch_norm": True, "layer_norm": True}, "layer_norm = True must be false where batch_norm is true"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(more, message):
+def test_impossible_settings_are_refused(more, message):
     with pytest.raises(ValueError, match=message):
         Config(**more)

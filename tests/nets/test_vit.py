@@ -29,7 +29,7 @@ def parameters_of_videomae(width: int, depth: int, cube: int = 2 * 16 * 16 * 3) 
 
 
 @pytest.mark.parametrize(("name", "width", "millions"), [("vit_s16", 384, 22), ("vit_b16", 768, 86)])
-def test_parameters_are_those_of_the_paper_and_the_biases_of_keys(name, width, millions):
+def test_parameter_counts_match_the_paper_plus_key_biases(name, width, millions):
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in create(name).parameters())
     assert count == parameters_of_videomae(width, 12) + 12 * width
@@ -51,7 +51,7 @@ def angle(number: int, place: int, width: int) -> float:
     return number / 10000 ** (2 * place / width)
 
 
-def test_positions_are_sines_and_cosines_of_the_token_number():
+def test_positions_are_sines_and_cosines_of_token_numbers():
     with torch.device("meta"):
         backbone = tiny(depth=0)
     table = backbone.positions(torch.empty(1, 3, 4, 40, 40), 6)
@@ -61,7 +61,7 @@ def test_positions_are_sines_and_cosines_of_the_token_number():
             assert table[token, channel] == pytest.approx(of(angle(token, channel // 2, 6)), abs=1e-6)
 
 
-def test_grid_positions_are_those_of_time_row_and_column_side_by_side():
+def test_grid_positions_concatenate_time_row_and_column():
     """V-JEPA gives each axis a third of the channels, rounded up to an even number, and cuts off the excess."""
     with torch.device("meta"):
         backbone = tiny(depth=0, grid_positions=True)
@@ -74,7 +74,7 @@ def test_grid_positions_are_those_of_time_row_and_column_side_by_side():
         torch.testing.assert_close(table[token], torch.tensor(expected[:20]), atol=1e-6, rtol=0)
 
 
-def test_all_tokens_kept_are_the_feature_map():
+def test_encoding_all_tokens_gives_the_feature_map():
     backbone, seen = tiny(), clips()
     everything = torch.arange(8).expand(2, -1)
     features = backbone(seen).flatten(2).transpose(1, 2)
@@ -82,7 +82,7 @@ def test_all_tokens_kept_are_the_feature_map():
     torch.testing.assert_close(backbone.encode(seen, everything.flip(1)), features.flip(1))
 
 
-def test_a_token_stands_where_its_tubelet_does():
+def test_tokens_match_their_tubelets():
     backbone = tiny(depth=0)
     patch, bias = backbone.patch_embed.weight.flatten(1), backbone.patch_embed.bias
     assert bias is not None
@@ -94,7 +94,7 @@ def test_a_token_stands_where_its_tubelet_does():
         torch.testing.assert_close(features[0, :, t, h, w], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_kept_tokens_see_each_other_and_nothing_else():
+def test_kept_tokens_see_only_each_other():
     backbone, seen, kept = tiny(), clips(1), torch.tensor([[0, 3, 5]])
     before = backbone.encode(seen, kept)
     hidden, visible = seen.clone(), seen.clone()
@@ -104,7 +104,7 @@ def test_kept_tokens_see_each_other_and_nothing_else():
     assert (backbone.encode(visible, kept) - before).abs().amax(2).min() > 1e-4
 
 
-def test_drop_path_rises_over_the_blocks_and_acts_in_training_alone():
+def test_drop_path_increases_with_depth_and_acts_only_in_training():
     backbone, seen = tiny(depth=3), clips()
     before = backbone(seen)
     backbone.set_drop_path(1.0)
@@ -118,7 +118,7 @@ def test_drop_path_rises_over_the_blocks_and_acts_in_training_alone():
     torch.testing.assert_close(two.train()(seen), first(seen))
 
 
-def test_a_dropped_branch_adds_nothing_and_a_kept_one_what_keeps_the_mean():
+def test_drop_path_drops_or_rescales_whole_branches():
     """The first block drops nothing. In the second, each branch counts 0 or 2 times at a probability of a half."""
     backbone, seen = tiny(depth=2), clips(1)
     block: Any = backbone.blocks[1]
@@ -133,15 +133,15 @@ def test_a_dropped_branch_adds_nothing_and_a_kept_one_what_keeps_the_mean():
         return tokens
 
     with torch.no_grad():
-        wanted = torch.cat([expected(attention, mlp) for attention in (0, 2) for mlp in (0, 2)])
+        candidates = torch.cat([expected(attention, mlp) for attention in (0, 2) for mlp in (0, 2)])
         backbone.set_drop_path(0.5)
         encoded = backbone.train().encode(seen.expand(400, -1, -1, -1, -1))
-    nearest = torch.cdist(encoded.flatten(1), wanted.flatten(1)).argmin(dim=1)
-    torch.testing.assert_close(encoded, wanted[nearest])
+    nearest = torch.cdist(encoded.flatten(1), candidates.flatten(1)).argmin(dim=1)
+    torch.testing.assert_close(encoded, candidates[nearest])
     assert (nearest.bincount(minlength=4) > 60).all()  # 100 each; 60 is 4.6 standard deviations below
 
 
-def test_layers_hold_every_parameter_once_from_the_input_on():
+def test_layers_hold_every_parameter_once():
     backbone = tiny()
     layers = backbone.layers()
     assert layers == [["patch_embed"], ["blocks.0"], ["blocks.1"]]
@@ -158,13 +158,13 @@ def test_layers_hold_every_parameter_once_from_the_input_on():
         ((1, 16, 16), "such as 2"),
     ],
 )
-def test_a_clip_that_does_not_divide_is_refused_with_the_way_out(shape, message):
+def test_a_clip_that_tubelets_do_not_divide_is_refused(shape, message):
     with pytest.raises(UserError, match=message):
         tiny()(torch.randn(1, 3, *shape))
 
 
 @pytest.mark.slow
-def test_it_compiles_in_one_graph_with_drop_path():
+def test_vit_with_drop_path_compiles_in_one_graph():
     backbone, seen = tiny().train(), clips()
     backbone.set_drop_path(0.5)
     compiled = torch.compile(backbone, backend="eager", fullgraph=True)
@@ -174,7 +174,7 @@ def test_it_compiles_in_one_graph_with_drop_path():
     torch.testing.assert_close(there, backbone(seen))
 
 
-def test_weights_begin_as_the_originals():
+def test_initial_weights_match_the_original():
     """Xavier uniform: the bound is sqrt(6 / (in + out)), with q, k and v as one matrix."""
     block = tiny(width=48).blocks[0]
     weights = {name: value for name, value in block.named_parameters() if value.ndim == 2}

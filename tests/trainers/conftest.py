@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dali_pipelines.store.index import Index
-from tests.helpers.finetuning import labeled, step_of_ctp
+from tests.helpers.finetuning import labeled, pretrain_one_step
 from tests.helpers.loop import run
 from tests.helpers.stores import MakeOnce
 
@@ -18,7 +18,7 @@ def root(vp9_store: Index, made_once: MakeOnce) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(root: Path, made_once: MakeOnce) -> Path:
     """Return the work dir of a one-step pretraining."""
-    return made_once("pretrained", lambda folder: step_of_ctp(root, folder)) / "run"
+    return made_once("pretrained", lambda folder: pretrain_one_step(root, folder)) / "run"
 
 
 @pytest.fixture(scope="session")

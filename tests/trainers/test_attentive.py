@@ -26,19 +26,19 @@ def hidden(count: int, *, classes: int = 3, seed: int = 0, strength: float = 6.0
     return tokens.half(), labels
 
 
-def made_up(values: torch.Tensor, labels: torch.Tensor) -> Features:
+def features_of(values: torch.Tensor, labels: torch.Tensor) -> Features:
     return Features([f"v{row}" for row in range(len(labels))], labels.numpy(), values.numpy(), {})
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch):
+def shorten_search(monkeypatch):
     """Try one setting, for fewer steps."""
     monkeypatch.setattr(attentive, "SETTINGS", ((3e-3, 0.01),))
     monkeypatch.setattr(attentive, "MIN_STEPS", 60)
 
 
 @pytest.mark.parametrize("channels", [32, 6])
-def test_attention_is_that_of_torch_for_one_query(channels):
+def test_attention_matches_torchs_multihead_attention(channels):
     """Our query is torch's projected query times its key projection; the key bias changes no attention weight."""
     torch.manual_seed(0)
     ours = AttentiveClassifier(channels, 3)
@@ -48,8 +48,8 @@ def test_attention_is_that_of_torch_for_one_query(channels):
     to_query, to_key, to_value = theirs.in_proj_weight.detach().chunk(3)
     query_bias, _, value_bias = theirs.in_proj_bias.detach().chunk(3)
     width = channels // ours.heads
-    asked = (to_query @ query[0, 0] + query_bias).view(ours.heads, width, 1)
-    folded = (asked * to_key.view(ours.heads, width, channels)).sum(1) / width**0.5
+    query_in_key_space = (to_query @ query[0, 0] + query_bias).view(ours.heads, width, 1)
+    folded = (query_in_key_space * to_key.view(ours.heads, width, channels)).sum(1) / width**0.5
     state = {"query": folded, "value.weight": to_value, "value.bias": value_bias}
     state |= {f"projection.{name}": value for name, value in theirs.out_proj.state_dict().items()}
     ours.load_state_dict(state, strict=False)
@@ -58,7 +58,7 @@ def test_attention_is_that_of_torch_for_one_query(channels):
     torch.testing.assert_close(ours.attend(tokens), expected[:, 0])
 
 
-def test_it_finds_the_one_token_that_says_the_class_where_their_mean_does_not(monkeypatch):
+def test_the_probe_finds_a_class_token_lost_in_the_mean(monkeypatch):
     monkeypatch.setattr(attentive, "MIN_STEPS", 300)
     x, y = hidden(400)
     test_x, test_y = hidden(200, seed=1)
@@ -74,7 +74,7 @@ def test_noise_is_classified_at_chance():
     assert 11 < found < 64  # 37.5 expected, 5 standard deviations
 
 
-def test_scale_and_offset_of_the_channels_do_not_matter():
+def test_channel_scale_and_offset_do_not_matter():
     x, y = hidden(100)
     scale, offset = torch.linspace(0.1, 30, 16), torch.linspace(-50, 50, 16)
     moved = x.float() * scale + offset
@@ -82,7 +82,7 @@ def test_scale_and_offset_of_the_channels_do_not_matter():
     assert (found(x.float()) == again(moved)).float().mean() > 0.97
 
 
-def test_a_seed_decides_all_and_the_global_generator_is_left_alone():
+def test_fit_depends_only_on_its_seed_and_keeps_the_global_generator():
     x, y = hidden(60)
     others, _ = hidden(100, seed=1)
     torch.manual_seed(1)
@@ -93,7 +93,7 @@ def test_a_seed_decides_all_and_the_global_generator_is_left_alone():
     assert torch.equal(fit(x, y, classes=3)(others), first)
 
 
-def test_the_setting_is_chosen_on_a_fifth_of_the_training_videos_and_never_on_others(monkeypatch):
+def test_settings_are_chosen_on_a_fifth_of_the_training_videos(monkeypatch):
     y = torch.arange(50) % 3
     x = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0)) + 3 * nn.functional.one_hot(y, 8)[:, None]
     fitted = list[int]()
@@ -113,7 +113,7 @@ def test_the_setting_is_chosen_on_a_fifth_of_the_training_videos_and_never_on_ot
 
 
 @pytest.mark.parametrize("labels", [[2], [1, 1], [0, 2, 0]])
-def test_few_samples_make_a_classifier_too(labels):
+def test_few_samples_are_enough_to_fit(labels):
     x = torch.randn(len(labels), 3, 8, generator=torch.Generator().manual_seed(0))
     found = fit(x, torch.tensor(labels), classes=4)(torch.randn(20, 5, 8))
     assert set(found.tolist()) <= set(labels)

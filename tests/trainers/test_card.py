@@ -33,7 +33,7 @@ def head_of(card: str) -> dict:
     return yaml.safe_load(head)
 
 
-def test_the_head_is_what_hugging_face_reads(run, tmp_path):
+def test_metadata_is_what_hugging_face_reads(run, tmp_path):
     card = card_of(read(run), tmp_path / "hub")
     assert head_of(card) == {
         "license": "unknown",
@@ -47,7 +47,7 @@ def test_the_head_is_what_hugging_face_reads(run, tmp_path):
     assert parsed.text.lstrip().startswith("# r3d_tiny, trained with ctp")
 
 
-def test_its_three_lines_load_the_backbone(run, tmp_path, monkeypatch):
+def test_the_cards_three_lines_load_the_backbone(run, tmp_path, monkeypatch):
     card = card_of(read(run), tmp_path / "hub")
     (code,) = (part.split("\n```")[0] for part in card.split("```python\n")[1:])
     assert len(code.splitlines()) == 3
@@ -59,7 +59,7 @@ def test_its_three_lines_load_the_backbone(run, tmp_path, monkeypatch):
         assert value.equal(expected[f"backbone.{key}"])
 
 
-def test_paths_of_the_machine_stay_out(run, tmp_path):
+def test_local_paths_stay_out(run, tmp_path):
     weights = read(run)
     assert weights.config
     data = replace(weights.config.data, root="/home/someone/secret/ucf", list="/home/someone/lists/train.txt")
@@ -70,11 +70,11 @@ def test_paths_of_the_machine_stay_out(run, tmp_path):
     assert "someone" not in card
 
 
-def test_without_measurements_it_says_so(run, tmp_path):
+def test_missing_measurements_are_stated(run, tmp_path):
     assert "None: nothing has been measured" in card_of(read(run), tmp_path / "hub")
 
 
-def test_measurements_of_these_weights_come_with_intervals_and_notes_those_of_others_do_not(run, tmp_path):
+def test_only_measurements_of_these_weights_are_listed(run, tmp_path):
     weights = read(run)
     found = {"data": {"root": "x/ucf"}, "queries": 40, "notes": ["a class is missing"], "sha256": weights.sha256}
     recall = {"recall": {"1": 0.25}, "recall_1_interval": [0.14, 0.4], "chance_1": 0.125}
@@ -88,7 +88,7 @@ def test_measurements_of_these_weights_come_with_intervals_and_notes_those_of_ot
     assert "99.0 %" not in card
 
 
-def test_the_run_s_own_figures_are_means_of_its_last_tenth_up_to_the_checkpoint(run, tmp_path):
+def test_training_figures_are_means_of_the_last_tenth_before_the_checkpoint(run, tmp_path):
     weights = replace(read(run), run="abc", step=20)
     lines = [{"step": step, "loss": float(step), "iou": 0.5, "chance": 0.25} for step in range(1, 25)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -100,17 +100,17 @@ def test_the_run_s_own_figures_are_means_of_its_last_tenth_up_to_the_checkpoint(
     assert f"| loss | {where} | 19.5 |  |  |\n| iou | {where} | 0.5 |  | 0.25 |" in card
 
 
-def test_an_import_says_what_it_does_not_know(run, tmp_path):
+def test_an_import_states_what_is_unknown(run, tmp_path):
     card = card_of(replace(read(run), origin="ctp", step=0), tmp_path / "hub")
     assert "Imported from a checkpoint of ctp, which tells neither its data nor its steps." in card
 
 
-def test_names_of_strangers_stay_in_their_place(run, tmp_path):
+def test_hostile_names_are_escaped(run, tmp_path):
     """Names with a line that would end the recipe's code block, and with HTML."""
     weights = read(run)
     assert weights.config
-    wild = "x\n\n  ```\n\n  <script>alert(1)<"
-    config = replace(weights.config, work_dir=wild, data=replace(weights.config.data, root=wild))
+    hostile = "x\n\n  ```\n\n  <script>alert(1)<"
+    config = replace(weights.config, work_dir=hostile, data=replace(weights.config.data, root=hostile))
     card = card_of(replace(weights, config=config), tmp_path / "hub")
     before, recipe = card.split("````yaml\n")
     assert "<script" not in before

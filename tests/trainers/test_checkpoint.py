@@ -40,7 +40,7 @@ def newest(folder: Path, resume: str = "auto") -> dict[str, Any]:
     return found
 
 
-def test_what_is_saved_comes_back(folder):
+def test_saving_and_loading_keeps_the_content(folder):
     found = newest(folder)
     assert found["step"] == 30
     assert found["loader"] == {"epoch": 30}
@@ -62,7 +62,7 @@ def test_the_newest_are_kept_after_every_save(tmp_path_factory, steps, keep):
         assert checkpoint.list_steps(folder) == sorted(steps)[:count][-keep:]
 
 
-def test_nothing_is_removed_before_the_new_one_has_its_name(folder, monkeypatch):
+def test_old_checkpoints_are_removed_only_after_the_rename(folder, monkeypatch):
     def no_rename(*paths):
         assert len(checkpoint.list_steps(folder)) == 3
         raise OSError(errno.EIO, "Input/output error")
@@ -74,7 +74,7 @@ def test_nothing_is_removed_before_the_new_one_has_its_name(folder, monkeypatch)
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_older_ones_and_no_litter(folder, monkeypatch, call):
+def test_a_full_disk_keeps_old_checkpoints_and_leaves_no_temporary_file(folder, monkeypatch, call):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_the_older_ones_and_no_litter(folder, monkeypatch, ca
     assert files(folder) == before
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_os_error(folder):
+def test_a_disk_that_fills_up_within_a_file_is_an_os_error(folder):
     before = files(folder)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     large = content(40) | {"more": torch.zeros(10**6)}
@@ -99,7 +99,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_os_error(folder):
     assert newest(folder)["step"] == 30
 
 
-def test_the_litter_of_a_run_that_was_killed_while_it_wrote_goes_with_the_next_save(folder):
+def test_temporary_files_of_a_killed_run_are_removed_by_the_next_save(folder):
     (folder / TEMPORARY.format("of-another-step")).write_bytes(b"half of one")
     assert newest(folder)["step"] == 30
     checkpoint.save(folder, 50, content(50), keep=1)
@@ -125,7 +125,7 @@ def other_file(path):
 
 
 @pytest.mark.parametrize("damage", [cut, empty, flip_a_bit, other_file])
-def test_a_damaged_newest_one_is_named_and_passed_over(folder, capsys, damage):
+def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning(folder, capsys, damage):
     damage(checkpoint.path_of(folder, 30))
     assert newest(folder)["step"] == 20
     warning = capsys.readouterr().out
@@ -133,14 +133,14 @@ def test_a_damaged_newest_one_is_named_and_passed_over(folder, capsys, damage):
     assert "is damaged" in warning
 
 
-def test_a_damaged_one_does_not_push_out_good_ones(folder):
+def test_damaged_checkpoints_do_not_displace_good_ones(folder):
     cut(checkpoint.path_of(folder, 30))
     checkpoint.save(folder, 25, content(25), keep=1)
     assert checkpoint.list_steps(folder) == [25, 30]
     assert newest(folder)["step"] == 25
 
 
-def test_only_damaged_ones_are_an_error_and_not_a_fresh_start(folder):
+def test_only_damaged_checkpoints_are_an_error(folder):
     for step in (10, 20, 30):
         cut(checkpoint.path_of(folder, step))
     with pytest.raises(UserError, match=r"0 of 3 checkpoints .* can be read; move the folder away to start again"):
@@ -150,7 +150,7 @@ def test_only_damaged_ones_are_an_error_and_not_a_fresh_start(folder):
         checkpoint.find(folder, str(path))
 
 
-def test_a_folder_without_checkpoints_starts_from_the_beginning(tmp_path):
+def test_without_checkpoints_a_run_starts_from_scratch(tmp_path):
     (tmp_path / "step_x.pt").write_text("not one of ours")
     for how in ("auto", "none"):
         assert checkpoint.find(tmp_path, how) is None
@@ -162,7 +162,7 @@ def test_resume_none_refuses_a_folder_in_use(folder):
         checkpoint.find(folder, "none")
 
 
-def test_an_explicit_file_is_taken(folder, tmp_path_factory):
+def test_an_explicit_file_is_used(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     path = str(checkpoint.path_of(folder, 20))
     assert newest(other, path)["step"] == 20
@@ -172,19 +172,19 @@ def test_an_explicit_file_is_taken(folder, tmp_path_factory):
         checkpoint.find(folder, str(folder / "nothing.pt"))
 
 
-def test_a_file_of_another_program_is_refused(tmp_path):
+def test_a_foreign_file_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"is not a checkpoint of clipfeed; `clipfeed import` takes those of other"):
         checkpoint.find(tmp_path, str(tmp_path / "other.pt"))
 
 
-def test_a_file_of_another_program_in_the_old_format_of_torch_is_sent_to_import(tmp_path):
+def test_a_foreign_file_in_torchs_old_format_suggests_import(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.pth", _use_new_zipfile_serialization=False)
     with pytest.raises(UserError, match=r"damaged \(.*\), or is not one of clipfeed's; `clipfeed import` takes those"):
         checkpoint.read(tmp_path / "other.pth")
 
 
-def test_a_file_of_a_later_version_says_so(folder):
+def test_a_file_of_a_later_format_is_refused(folder):
     path = checkpoint.path_of(folder, 30)
     torch.save(torch.load(path) | {"format": 2}, path)
     with pytest.raises(UserError, match=r"of another version of clipfeed, of format 2; this one reads format 1$"):

@@ -44,7 +44,7 @@ def sheet(vp9_store) -> Image.Image:
     return draw("title", [[Item(vp9_store, 3 * c + r, COLORS[c], "0.5") for c in range(4)] for r in range(3)])
 
 
-def test_every_video_has_the_border_of_its_color_in_its_row_and_column(sheet):
+def test_videos_have_colored_borders_in_rows_and_columns(sheet):
     places = {color: tiles(sheet, color) for color in set(COLORS)}
     assert [len(places[color]) for color in (QUERY, SAME, OTHER)] == [3, 3, 6]
     columns = {color: sorted({x for _, x in found}) for color, found in places.items()}
@@ -54,7 +54,7 @@ def test_every_video_has_the_border_of_its_color_in_its_row_and_column(sheet):
     assert others[1] + WIDTH <= sheet.width
 
 
-def test_inside_is_the_middle_frame_whole_and_of_its_own_shape(sheet, vp9_store):
+def test_tiles_show_the_whole_middle_frame(sheet, vp9_store):
     for number, place in enumerate(sorted(tiles(sheet, SAME))):
         row = 3 + number
         frames = 40 + int(vp9_store.names.text(row)[-2:])
@@ -63,7 +63,7 @@ def test_inside_is_the_middle_frame_whole_and_of_its_own_shape(sheet, vp9_store)
     assert (inside(sheet, sorted(tiles(sheet, QUERY))[0])[:, 0] == 255).all()  # an upright video has white sides
 
 
-def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
+def test_every_tile_has_its_own_caption(sheet):
     below = [
         np.array(sheet)[y + HEIGHT : y + HEIGHT + 3 * LINE, x : x + WIDTH]
         for y, x in [sorted(tiles(sheet, color))[0] for color in (QUERY, OTHER)]
@@ -74,7 +74,7 @@ def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
     assert (first, rest) == (True, [False, False])  # same words, different class and name
 
 
-def test_a_video_without_a_class_has_no_name_of_one_below_it(vp9_store):
+def test_an_unlabeled_video_has_no_class_caption(vp9_store):
     unlabeled = vp9_store.with_columns(labels=np.full(len(vp9_store), -1))
     drawn = [draw("title", [[Item(index, 0, QUERY, "query")]]) for index in (vp9_store, unlabeled)]
     for sheet, named in zip(drawn, (True, False), strict=True):
@@ -83,14 +83,14 @@ def test_a_video_without_a_class_has_no_name_of_one_below_it(vp9_store):
         assert (below < 128).any() == named
 
 
-def test_a_video_that_is_gone_leaves_a_gray_place(own_store):
+def test_a_missing_video_is_a_gray_tile(own_store):
     own_store.path(1).unlink()
     gone = draw("title", [[Item(own_store, 0, QUERY, "query"), Item(own_store, 1, OTHER, "0.5")]])
     ((place, *_),) = [sorted(tiles(gone, OTHER))]
     assert (inside(gone, place) == ImageColor.getrgb(UNREADABLE)).all()
 
 
-def test_the_queries_shown_are_hits_and_misses_spread_over_the_classes():
+def test_queries_shown_are_half_hits_and_cover_the_classes():
     labels = np.tile(np.arange(10), 20)
     hits = np.arange(200) % 3 == 0
     chosen = np.array(choose(labels, hits, 12))
@@ -103,7 +103,7 @@ def test_the_queries_shown_are_hits_and_misses_spread_over_the_classes():
 @pytest.mark.parametrize(
     ("right", "wrong", "shown"), [(30, 2, (10, 2)), (1, 30, (1, 11)), (3, 4, (3, 4)), (0, 5, (0, 5))]
 )
-def test_where_one_kind_is_rare_there_are_more_of_the_other(right, wrong, shown):
+def test_rare_hits_or_misses_are_filled_up_with_the_other(right, wrong, shown):
     hits = np.array([True] * right + [False] * wrong)
     chosen = choose(np.zeros(len(hits), np.int64), hits, 12)
     assert len({*chosen}) == len(chosen)

@@ -42,14 +42,14 @@ def has_driver(monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "DRIVER_FILE", tmp_path / "nvidiactl")
 
 
-def test_a_machine_without_a_gpu_trains_on_the_cpu_without_a_word(cuda, monkeypatch, tmp_path):
+def test_without_a_gpu_the_cpu_is_chosen_silently(cuda, monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "DRIVER_FILE", tmp_path / "none")
     cuda(error="Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
     assert choose_device("auto", 0) == (torch.device("cpu"), "")
 
 
 @pytest.mark.usefixtures("has_driver")
-def test_an_old_driver_is_named_and_the_cpu_serves(cuda):
+def test_with_an_old_driver_the_cpu_is_chosen_with_a_note(cuda):
     cuda(error=OLD_DRIVER)
     device, note = choose_device("auto", 0)
     assert device == torch.device("cpu")
@@ -61,14 +61,14 @@ def test_an_old_driver_is_named_and_the_cpu_serves(cuda):
         choose_device("cuda", 0)
 
 
-def test_hidden_gpus_are_told_from_missing_ones(cuda, monkeypatch):
+def test_hidden_gpus_are_distinguished_from_missing_ones(cuda, monkeypatch):
     cuda()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(UserError, match="sees no GPU, CUDA_VISIBLE_DEVICES is ''; or pass"):
         choose_device("cuda", 0)
 
 
-def test_every_rank_has_a_gpu_of_its_own(cuda):
+def test_every_rank_has_its_own_gpu(cuda):
     cuda(gpus=2)
     assert choose_device("auto", 1) == (torch.device("cuda", 1), "")
     with pytest.raises(UserError, match=r"local rank 2 has no GPU, 2 GPUs visible.*--nproc-per-node"):
@@ -76,7 +76,7 @@ def test_every_rank_has_a_gpu_of_its_own(cuda):
     assert choose_device("cpu", 2) == (torch.device("cpu"), "")
 
 
-def test_a_gpu_full_of_another_process_is_refused_with_both_numbers(cuda):
+def test_a_full_gpu_is_refused_with_its_free_memory(cuda):
     cuda(gpus=1, free=300 << 20)
     with pytest.raises(UserError, match=r"GPU 0 has 300 of 81920 MiB free.*nvidia-smi.*CUDA_VISIBLE_DEVICES"):
         choose_device("auto", 0)

@@ -12,13 +12,13 @@ from trainers.engine import distributed
 from trainers.engine.distributed import start
 
 
-def test_a_port_that_is_taken_is_one_line_with_the_way_out(monkeypatch):
+def test_a_taken_port_is_a_one_line_error(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        meeting = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        for name, value in meeting.items():
+        env = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for name, value in env.items():
             monkeypatch.setenv(name, value)
         message = rf"^the 2 ranks cannot meet at 127.0.0.1:{port} \(.+\); on one machine .*`torchrun --standalone`"
         with pytest.raises(UserError, match=message) as caught, start("cpu"):
@@ -26,7 +26,7 @@ def test_a_port_that_is_taken_is_one_line_with_the_way_out(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_an_environment_without_a_meeting_place_is_one_line_too(monkeypatch):
+def test_a_missing_rendezvous_address_is_a_one_line_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
@@ -47,7 +47,7 @@ def device_error(rank: int) -> str:
     return str(caught.value)
 
 
-def test_a_node_whose_gpu_cannot_be_used_is_named_on_all_ranks():
+def test_an_unusable_gpu_is_named_on_all_ranks():
     """Ranks once waited for each other until the timeout."""
     host = socket.gethostname()
     for error in on_ranks(device_error):

@@ -56,7 +56,7 @@ def test_three_lines_of_plain_pytorch_give_the_same_features_without_dali(tmp_pa
     torch.testing.assert_close(torch.load(tmp_path / "features.pt"), net(clips))
 
 
-def test_the_facts_are_those_of_the_checkpoint(exported):
+def test_facts_match_the_checkpoint(exported):
     facts = json.loads(exported.with_suffix(".json").read_text())
     assert facts == {
         "architecture": "r3d_tiny",
@@ -75,7 +75,7 @@ def test_the_facts_are_those_of_the_checkpoint(exported):
     }
 
 
-def test_tensors_in_channels_last_order_come_out_contiguous_and_equal(tmp_path):
+def test_channels_last_tensors_are_exported_contiguous_and_equal(tmp_path):
     net = write_checkpoint(tmp_path / "a.pt")
     content = torch.load(tmp_path / "a.pt", weights_only=True)
     for key, value in content["model"].items():
@@ -91,7 +91,7 @@ def test_tensors_in_channels_last_order_come_out_contiguous_and_equal(tmp_path):
         assert tensors[key].dtype == value.dtype
 
 
-def test_it_reads_back_as_weights(exported):
+def test_an_export_reads_back_as_weights(exported):
     original, weights = read(exported.with_name("a.pt")), read(exported)
     assert (weights.backbone, weights.step, weights.config, weights.classes) == ("r3d_tiny", 6, None, ())
     assert weights.clip == original.clip
@@ -132,20 +132,20 @@ def flip_a_bit(path: Path) -> None:
         (other_export, r"they are of two exports, or one of them has changed"),
     ],
 )
-def test_a_missing_damaged_or_foreign_half_is_refused(exported, damage, message):
+def test_a_missing_damaged_or_foreign_half_of_an_export_is_refused(exported, damage, message):
     damage(exported)
     with pytest.raises(UserError, match=message):
         read(exported)
 
 
-def test_an_architecture_that_someone_else_wrote_into_the_json_does_not_fit(exported):
+def test_a_wrong_architecture_in_the_json_is_refused(exported):
     facts = exported.with_suffix(".json")
     facts.write_text(facts.read_text().replace("r3d_tiny", "r3d18"))
     with pytest.raises(UserError, match=r"it has stem.0.weight \(16, .* has stem.0.weight \(64, "):
         read(exported).load_backbone(create("r3d18"), "r3d18")
 
 
-def test_an_export_that_fails_leaves_the_pair_that_was_there_and_no_litter(exported):
+def test_a_failed_export_keeps_the_old_pair_and_leaves_no_temporary_file(exported):
     write_checkpoint(exported.with_name("b.pt"), seed=1)
     exported.with_suffix(".md").unlink()
     before = {path.name: path.read_bytes() for path in exported.parent.iterdir()}
@@ -159,20 +159,20 @@ def test_an_export_that_fails_leaves_the_pair_that_was_there_and_no_litter(expor
     assert {path.name: path.read_bytes() for path in exported.parent.iterdir()} == before
 
 
-def test_a_crash_between_the_two_files_never_makes_a_pair_of_two_exports(exported, monkeypatch):
+def test_a_crash_between_the_two_files_never_mixes_two_exports(exported, monkeypatch):
     write_checkpoint(exported.with_name("b.pt"), seed=1)
     exported.with_suffix(".md").unlink()
     rename = os.replace
     moved: list[Path] = []
 
-    def crash_at_the_second(part: Path, target: Path) -> None:
+    def crash_at_second_rename(part: Path, target: Path) -> None:
         if moved:
             raise OSError("crash")
         moved.append(target)
         rename(part, target)
 
     weights = read(exported.with_name("b.pt"))
-    monkeypatch.setattr(os, "replace", crash_at_the_second)
+    monkeypatch.setattr(os, "replace", crash_at_second_rename)
     with pytest.raises(OSError, match="crash"):
         export(weights, exported)
     monkeypatch.undo()
@@ -183,14 +183,14 @@ def test_a_crash_between_the_two_files_never_makes_a_pair_of_two_exports(exporte
     assert read(exported).step == 6
 
 
-def test_what_cannot_be_exported_is_refused(exported, capsys):
+def test_inputs_and_outputs_that_cannot_be_exported_are_refused(exported, capsys):
     with pytest.raises(UserError, match=r"a.safetensors is an export already: copy it together with its .json"):
         main([str(exported), "--out", str(exported.with_name("b.safetensors"))])
     with pytest.raises(UserError, match=r"--out a.pth: give a name that ends in .safetensors, .pt2, .onnx, or"):
         main([str(exported.with_name("a.pt")), "--out", "a.pth"])
 
 
-def test_a_card_that_may_have_been_edited_is_never_written_over(exported):
+def test_an_edited_card_is_never_overwritten(exported):
     card = exported.with_suffix(".md")
     card.write_text("my own words")
     with pytest.raises(UserError, match=r"a.md exists and may have been edited: move it away"):
@@ -198,7 +198,7 @@ def test_a_card_that_may_have_been_edited_is_never_written_over(exported):
     assert card.read_text() == "my own words"
 
 
-def test_a_folder_is_what_the_hub_takes_and_reads_back_as_weights(exported):
+def test_a_hub_folder_reads_back_as_weights(exported):
     folder = exported.parent / "hub"
     original = read(exported.with_name("a.pt"))
     facts = export(original, folder)
@@ -216,7 +216,7 @@ def test_a_folder_is_what_the_hub_takes_and_reads_back_as_weights(exported):
         assert all(torch.equal(value, original.model[key]) for key, value in weights.model.items())
 
 
-def test_frames_are_prepared_as_the_folder_says(exported):
+def test_preprocessor_config_matches_our_preprocessing(exported):
     folder = exported.parent / "hub"
     export(read(exported.with_name("a.pt")), folder)
     steps, views = json.loads((folder / "preprocessor_config.json").read_text()), read(folder).views()
@@ -226,7 +226,7 @@ def test_frames_are_prepared_as_the_folder_says(exported):
     assert steps["rescale_factor"] * 255 == 1
 
 
-def test_a_run_is_not_made_an_export_of_itself(exported):
+def test_exporting_into_a_work_dir_is_refused(exported):
     run = exported.parent / "run"
     (run / "checkpoints").mkdir(parents=True)
     write_checkpoint(run / "checkpoints" / "step_00000006.pt", seed=3)

@@ -69,8 +69,8 @@ def features_of(folder: Path, out: Path, *args: object, status: int = 0, checkpo
 
 def uniform(count: int, clips: int, length: int, stride: int) -> list[int]:
     """Return the first frames of evenly spaced clips (specs/ctp.md 0.2)."""
-    tick = (count - length * stride + 1) / clips
-    return [int(tick / 2 + tick * k) if tick > 0 else 0 for k in range(clips)]
+    spacing = (count - length * stride + 1) / clips
+    return [int(spacing / 2 + spacing * k) if spacing > 0 else 0 for k in range(clips)]
 
 
 def windows(count: int, span: int, step: int) -> list[int]:
@@ -78,7 +78,7 @@ def windows(count: int, span: int, step: int) -> list[int]:
     return sorted({*range(0, max(count - span, 0) + 1, step), max(count - span, 0)})
 
 
-def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("center",)) -> np.ndarray:
+def by_loop(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("center",)) -> np.ndarray:
     """Average a backbone's pooled features over views, one clip at a time; crops are 64 of 73 pixels."""
     frames = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd", "format=rgb24")
     sides = frames.shape[1:3]
@@ -101,17 +101,17 @@ def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int,
     return torch.stack(pooled).mean(0).numpy()
 
 
-def assert_near(features: np.ndarray, wanted: list[np.ndarray]) -> None:
+def assert_near(features: np.ndarray, expected: list[np.ndarray]) -> None:
     """Allow for pixels off by a gray level; a wrong frame or crop would differ a hundred times more."""
-    np.testing.assert_allclose(features, np.stack(wanted), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(features, np.stack(expected), rtol=0, atol=1e-3)
 
 
-def test_features_of_videos_that_were_never_prepared_are_those_of_a_plain_loop(folder, tmp_path, capsys):
+def test_features_of_unprepared_videos_match_a_plain_loop(folder, tmp_path, capsys):
     found = features_of(folder, tmp_path / "x.npz", folder / "videos", "--clips", 3)
     net = write_checkpoint(tmp_path / "a.pt")
     paths = [folder / "videos" / name for name in ("class0/a.mp4", "class0/b.webm", "class1/c.avi")]
-    wanted = [plain(net, path, lambda count: uniform(count, 3, 8, 2), length=8, stride=2) for path in paths]
-    assert_near(found["features"], wanted)
+    expected = [by_loop(net, path, lambda count: uniform(count, 3, 8, 2), length=8, stride=2) for path in paths]
+    assert_near(found["features"], expected)
     assert found["features"].dtype == np.float32
     assert found["names"].tolist() == ["class0/a", "class0/b", "class1/c"]
     assert found["labels"].tolist() == [0, 0, 1]
@@ -124,7 +124,7 @@ def test_features_of_videos_that_were_never_prepared_are_those_of_a_plain_loop(f
     assert capsys.readouterr().out.endswith(f"{tmp_path / 'x.npz'}: 64 features of 3 videos, 0 unreadable\n")
 
 
-def test_windows_and_three_crops_of_a_prepared_dataset_are_those_of_a_plain_loop(vp9_store, folder, tmp_path):
+def test_windows_and_crops_of_a_dataset_match_a_plain_loop(vp9_store, folder, tmp_path):
     store = replace(vp9_store.select([3, 6, 11]), root=tmp_path / "store")  # one 160 x 192, two 192 x 160
     shutil.copytree(vp9_store.root / "videos", store.root / "videos")
     store.save()
@@ -132,13 +132,13 @@ def test_windows_and_three_crops_of_a_prepared_dataset_are_those_of_a_plain_loop
     found = features_of(folder, tmp_path / "x.npz", store.root, *options)
     net = write_checkpoint(tmp_path / "a.pt")
     views: dict[str, Any] = {"length": 4, "stride": 3, "crops": ("first", "center", "last")}
-    wanted = [plain(net, store.path(row), lambda count: windows(count, 12, 5), **views) for row in range(3)]
-    assert_near(found["features"], wanted)
+    expected = [by_loop(net, store.path(row), lambda count: windows(count, 12, 5), **views) for row in range(3)]
+    assert_near(found["features"], expected)
     assert found["names"].tolist() == ["class0/video06", "class1/video01", "class1/video11"]  # of 46, 41, 51 frames
     assert found["labels"].tolist() == [0, 1, 1]
 
 
-def test_the_library_call_an_export_and_videos_indexed_by_prepare_give_the_same_bits(folder, tmp_path):
+def test_library_export_and_indexed_videos_give_identical_features(folder, tmp_path):
     (tmp_path / "data").mkdir()
     assert prepare.main([str(folder / "videos"), "--out", str(tmp_path / "data"), "--codec", "original"]) == 0
     found = features_of(folder, tmp_path / "x.npz", folder / "videos", "--clips", 2)
@@ -165,7 +165,7 @@ def test_the_order_of_the_sources_does_not_matter(folder, tmp_path):
         np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_videos_that_cannot_be_read_are_named_and_change_nothing_of_the_others(folder, broken, tmp_path, capsys):
+def test_unreadable_videos_are_named_and_do_not_affect_others(folder, broken, tmp_path, capsys):
     whole = features_of(folder, tmp_path / "x.npz", folder / "videos", "--clips", 1)
     found = features_of(folder, tmp_path / "y.npz", broken, "--clips", 1, status=3)
     assert found["names"].tolist() == ["class0/a", "class0/b", "class1/c", *REASONS]
@@ -180,7 +180,7 @@ def test_videos_that_cannot_be_read_are_named_and_change_nothing_of_the_others(f
     assert output.out.endswith("64 features of 6 videos, 3 unreadable\n")
 
 
-def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(own_store, folder, tmp_path):
+def test_a_video_damaged_after_prepare_is_named(own_store, folder, tmp_path):
     os.truncate(own_store.path(3), 600)
     found = features_of(folder, tmp_path / "x.npz", own_store.root, "--clips", 2, status=3)
     assert found["unreadable"].tolist() == [own_store.info(3).name]
@@ -189,7 +189,7 @@ def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(own_store
     assert len(found["names"]) == 12
 
 
-def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
+def test_two_ranks_write_the_same_file_as_one(folder, broken, tmp_path):
     one = features_of(folder, tmp_path / "x.npz", broken, "--clips", 2, status=3)
     options = (broken, "--checkpoint", folder / "a.pt", "--workers", 0, "--clips", 2, "--out", tmp_path / "y.npz")
     statuses, output = two_ranks(ROOT / "clipfeed.py", tmp_path, "features", *options, "--device", "cpu")
@@ -207,35 +207,35 @@ def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
-def test_a_video_of_a_phone_has_the_features_of_what_players_show(folder, tmp_path):
+def test_rotated_phone_videos_have_the_features_of_upright_ones(folder, tmp_path):
     """Its rotation tag is ignored by decoders but not by players."""
     videos = tmp_path / "videos"
-    lying = make_video(videos / "lying.mp4", frames=20, size=(96, 64))
-    run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", videos / "phone.mp4")
+    sideways = make_video(videos / "lying.mp4", frames=20, size=(96, 64))
+    run_ffmpeg("-display_rotation", "90", "-i", sideways, "-c", "copy", videos / "phone.mp4")
     run_ffmpeg("-i", videos / "phone.mp4", "-crf", "4", videos / "upright.mp4")  # FFmpeg rotates it
     found = features_of(folder, tmp_path / "x.npz", videos, "--clips", 1)
     features = dict(zip(found["names"].tolist(), found["features"], strict=True))
     assert found["unreadable"].tolist() == []
 
-    def apart(a: str, b: str) -> float:
+    def distance(a: str, b: str) -> float:
         return float(np.linalg.norm(features[a] - features[b]))
 
-    assert apart("phone", "upright") < 0.2 * apart("phone", "lying")
+    assert distance("phone", "upright") < 0.2 * distance("phone", "lying")
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="no folder of real clips")
-def test_real_clips_of_all_kinds_have_features_or_a_reason(folder, tmp_path):
+def test_real_clips_have_features_or_a_reason(folder, tmp_path):
     found = features_of(folder, tmp_path / "x.npz", SHARED_MEDIA, "--clips", 1, status=3)
     assert found["names"].tolist() == sorted(p.stem for p in SHARED_MEDIA.iterdir() if p.suffix != ".md")
     assert found["unreadable"].tolist() == ["corrupted"]
     assert np.isfinite(found["features"]).all(1).tolist() == [name != "corrupted" for name in found["names"]]
     net = write_checkpoint(tmp_path / "a.pt")
     path = SHARED_MEDIA / "ucf101_xvid_320x240.avi"
-    wanted = plain(net, path, lambda count: uniform(count, 1, 8, 2), length=8, stride=2)
-    assert_near(found["features"][found["names"] == path.stem], [wanted])
+    expected = by_loop(net, path, lambda count: uniform(count, 1, 8, 2), length=8, stride=2)
+    assert_near(found["features"][found["names"] == path.stem], [expected])
 
 
-def test_sources_that_do_not_work_are_named(vp9_store, folder, tmp_path):
+def test_unusable_sources_are_named(vp9_store, folder, tmp_path):
     (tmp_path / "text.mp4").write_text("not a video")
     fixed = ["--checkpoint", str(folder / "a.pt"), "--out", str(tmp_path / "x.npz"), "--workers", "0"]
     for sources, message in {
@@ -249,7 +249,7 @@ def test_sources_that_do_not_work_are_named(vp9_store, folder, tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_options_that_do_not_work_are_named_before_any_work(folder, tmp_path, capsys):
+def test_invalid_options_are_refused_before_any_work(folder, tmp_path, capsys):
     needed = ["nowhere", "--checkpoint", str(folder / "a.pt"), "--out"]
     for options, message in {
         (str(tmp_path), ""): f"--out {tmp_path} is a folder: give the name of a file",

@@ -47,7 +47,7 @@ def assert_ends_as(whole: Path, tmp_path: Path) -> None:
     assert (ours["step"], ours["validation"]) == (theirs["step"], theirs["validation"])
 
 
-def test_full_starts_from_the_pretrained_backbone_and_trains_all(whole, pretrained, root, tmp_path):
+def test_full_starts_from_the_pretrained_backbone_and_trains_everything(whole, pretrained, root, tmp_path):
     start = backbone_of(read(pretrained / "checkpoints" / "step_00000001.pt")["model"])
     train(tmp_path, root, "--pretrained", pretrained, "--max-steps", 1, "--set", "optim.lr=1e-12")
     for name, value in backbone_of(weights(tmp_path, 1)).items():
@@ -58,7 +58,7 @@ def test_full_starts_from_the_pretrained_backbone_and_trains_all(whole, pretrain
     assert [name for name, value in trained.items() if torch.equal(value, start[name])] == []
 
 
-def test_linear_trains_the_classifier_and_leaves_every_bit_of_the_backbone(root, pretrained, tmp_path):
+def test_linear_trains_only_the_classifier(root, pretrained, tmp_path):
     """Including batch norm's running statistics."""
     start = read(pretrained / "checkpoints" / "step_00000001.pt")["model"]
     train(tmp_path, root, "--mode", "linear", "--pretrained", pretrained, "--max-steps", 3)
@@ -69,7 +69,7 @@ def test_linear_trains_the_classifier_and_leaves_every_bit_of_the_backbone(root,
     assert not torch.equal(ours["linear.bias"], first["linear.bias"])
 
 
-def test_scratch_begins_with_the_weights_of_its_seed(root, tmp_path):
+def test_scratch_starts_from_the_weights_of_its_seed(root, tmp_path):
     train(tmp_path, root, "--mode", "scratch", "--max-steps", 1, "--set", "optim.lr=1e-12")
     torch.manual_seed(7)
     fresh = Classifier(backbones.create("r3d_tiny"), 2, Config()).state_dict()
@@ -78,7 +78,7 @@ def test_scratch_begins_with_the_weights_of_its_seed(root, tmp_path):
             torch.testing.assert_close(value, fresh[name], rtol=0, atol=1e-9)
 
 
-def test_the_rate_falls_by_gamma_after_each_validation_without_a_lower_loss(whole):
+def test_the_rate_falls_after_each_validation_without_improvement(whole):
     measured = validations(whole / "run")
     assert [line["step"] for line in measured] == [2, 4, 6, 8]
     lowest, factor = float("inf"), 1.0
@@ -91,7 +91,7 @@ def test_the_rate_falls_by_gamma_after_each_validation_without_a_lower_loss(whol
     assert [line["lr"] for line in history(whole)] == [0.1 * factors[step // 2] for step in range(STEPS)]
 
 
-def test_best_is_the_checkpoint_of_the_highest_top1_and_of_equal_ones_the_lowest_loss(whole):
+def test_best_has_the_highest_top1_then_the_lowest_loss(whole):
     measured, best = validations(whole / "run"), read(whole / "run" / "checkpoints" / "best.pt")
     winner = max(measured, key=lambda line: (line["top1"], -line["loss"]))
     assert best["step"] == winner["step"]
@@ -103,7 +103,7 @@ def test_best_is_the_checkpoint_of_the_highest_top1_and_of_equal_ones_the_lowest
 
 
 @pytest.mark.parametrize("stop", [3, 4])
-def test_a_run_in_two_parts_ends_with_the_bits_of_one(whole, root, pretrained, tmp_path, stop):
+def test_resume_is_bit_identical(whole, root, pretrained, tmp_path, stop):
     """Cut in mid-epoch, and right after a validation."""
     train(tmp_path, root, "--pretrained", pretrained, "--max-steps", stop)
     run = train(tmp_path, root, "--pretrained", pretrained)
@@ -111,16 +111,14 @@ def test_a_run_in_two_parts_ends_with_the_bits_of_one(whole, root, pretrained, t
     assert read(run / "checkpoints" / f"step_{STEPS:08d}.pt")["validator"]["lr_factor"] < 1
 
 
-def test_sigterm_in_a_validation_ends_the_run_saved_and_the_same_command_goes_on(
-    whole, root, pretrained, tmp_path, monkeypatch, capsys
-):
-    def told_to_stop(validator: Validator, *args):
+def test_sigterm_during_validation_saves_and_resumes(whole, root, pretrained, tmp_path, monkeypatch, capsys):
+    def send_sigterm(validator: Validator, *args):
         os.kill(os.getpid(), signal.SIGTERM)
         return validate(validator, *args)
 
     validate = Validator.__call__
     with monkeypatch.context() as patch:
-        patch.setattr(Validator, "__call__", told_to_stop)
+        patch.setattr(Validator, "__call__", send_sigterm)
         train(tmp_path, root, "--pretrained", pretrained)
     assert "stopped by SIGTERM after step 3 of 8; the same command goes on from" in capsys.readouterr().out
     train(tmp_path, root, "--pretrained", pretrained)
@@ -128,17 +126,17 @@ def test_sigterm_in_a_validation_ends_the_run_saved_and_the_same_command_goes_on
 
 
 @pytest.mark.parametrize("stop", [2, STEPS])
-def test_sigterm_where_a_validation_is_due_saves_and_ends_and_the_next_part_validates_first(
+def test_sigterm_before_a_validation_saves_and_resumes_with_it(
     whole, root, pretrained, tmp_path, monkeypatch, capsys, stop
 ):
-    def told_to_stop(run, batches, step, **options):
+    def send_sigterm(run, batches, step, **options):
         if step + 1 == stop:
             os.kill(os.getpid(), signal.SIGTERM)
         return train_step(run, batches, step, **options)
 
     train_step = loop.train_step
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", told_to_stop)
+        patch.setattr(loop, "train_step", send_sigterm)
         run = train(tmp_path, root, "--pretrained", pretrained)
     assert f"stopped by SIGTERM after step {stop} of 8; the same command goes on from" in capsys.readouterr().out
     assert read(run / "checkpoints" / f"step_{stop:08d}.pt")["step"] == stop
@@ -156,13 +154,13 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("where", [(Validator, "__call__"), (Metrics, "add_validation")])
-def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
+def test_a_kill_in_a_validation_loses_no_step_and_reports_it_once(
     whole, root, pretrained, tmp_path, monkeypatch, where
 ):
     """In the second of four validations and in the last, just before or just after its line is written."""
     real, calls = getattr(*where), []
 
-    def killed(*args):
+    def kill_in_second_and_last(*args):
         result = real(*args)
         calls.append(args)
         if len(calls) in (2, 5):
@@ -170,7 +168,7 @@ def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(*where, killed)
+        patch.setattr(*where, kill_in_second_and_last)
         for step in (4, 8):
             with pytest.raises(Killed):
                 train(tmp_path, root, "--pretrained", pretrained)
@@ -185,21 +183,21 @@ def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
 CONSTANT = ("--mode", "scratch", "--set", "schedule.kind=constant")
 
 
-def test_share_0_trains_on_all_videos_and_does_not_validate(root, tmp_path):
+def test_share_0_trains_on_all_videos_without_validation(root, tmp_path):
     run = train(tmp_path, root, *CONSTANT, "--set", "validation.share=0", "--max-steps", 2)
     assert read(run / "checkpoints" / "step_00000002.pt")["identity"]["videos"] == 10
     assert not (run / "validation.jsonl").exists()
     assert not (run / "checkpoints" / "best.pt").exists()
 
 
-def test_a_run_with_all_that_is_random_in_the_network_ends_in_two_parts_with_the_bits_of_one(root, tmp_path):
+def test_resume_with_random_augmentation_is_bit_identical(root, tmp_path):
     keys = ["backbone=vit_tiny", "validation.share=0", "train.epochs=1", "plan.repeats=2"]
     keys += ["optim.layer_decay=0.75", "net.layer_norm=true", "net.drop_path=0.5", "net.rand_augment=[2,21]"]
     keys += ["net.erase_prob=0.5", "net.mixup=0.8", "net.cutmix=1.0", "net.label_smoothing=0.1", "optim.lr_factors=[]"]
-    modern = (*CONSTANT, *(word for key in keys for word in ("--set", key)))
-    whole = train(tmp_path, root, *modern, name="whole")
-    train(tmp_path, root, *modern, "--max-steps", 2, name="parts")
-    parts = train(tmp_path, root, *modern, name="parts")
+    with_augmentation = (*CONSTANT, *(word for key in keys for word in ("--set", key)))
+    whole = train(tmp_path, root, *with_augmentation, name="whole")
+    train(tmp_path, root, *with_augmentation, "--max-steps", 2, name="parts")
+    parts = train(tmp_path, root, *with_augmentation, name="parts")
     ours, theirs = (read(run / "checkpoints" / "step_00000003.pt")["model"] for run in (parts, whole))
     assert_same_weights(ours, theirs)
     first = read(whole / "checkpoints" / "step_00000001.pt")["model"]
@@ -216,20 +214,18 @@ def test_select_on_test_trains_on_all_and_validates_on_the_test_videos(root, tmp
     assert [line["step"] for line in validations(run)] == [3]
 
 
-def test_a_run_without_validation_may_go_on_with_one(root, tmp_path):
+def test_validation_may_be_added_on_resume(root, tmp_path):
     train(tmp_path, root, *CONSTANT, "--set", "validation.share=0", "--max-steps", 1)
     run = train(tmp_path, root, *CONSTANT, "--set", "validation.reference.select_on_test=true", "--max-steps", 3)
     assert [line["step"] for line in validations(run)] == [3]
 
 
-def test_validation_every_third_epoch_and_at_the_end(root, tmp_path):
+def test_validation_every_three_epochs_and_at_the_end(root, tmp_path):
     run = train(tmp_path, root, *CONSTANT, "--set", "validation.every=3")
     assert [line["step"] for line in validations(run)] == [6, 8]
 
 
-def test_a_resume_in_another_work_dir_brings_the_best_checkpoint_along_or_looks_for_it_anew(
-    whole, root, pretrained, tmp_path, capsys
-):
+def test_resume_in_another_work_dir_copies_or_resets_the_best_checkpoint(whole, root, pretrained, tmp_path, capsys):
     """best_top1 was once kept without best.pt, so the test silently measured the newest checkpoint."""
     folder = whole / "run" / "checkpoints"
     best = read(folder / "best.pt")

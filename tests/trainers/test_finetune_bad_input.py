@@ -27,7 +27,7 @@ def refused(folder: Path, dataset: Path, *args: object) -> str:
 # Weights to start from.
 
 
-def test_mode_and_weights_must_fit_each_other(root, pretrained, tmp_path):
+def test_mode_and_weights_must_agree(root, pretrained, tmp_path):
     assert "--mode full needs --pretrained CKPT" in refused(tmp_path, root)
     line = refused(tmp_path, root, "--mode", "linear")
     assert "--mode linear needs --pretrained CKPT, or none for a frozen backbone of random weights" in line
@@ -35,7 +35,7 @@ def test_mode_and_weights_must_fit_each_other(root, pretrained, tmp_path):
     assert "--mode scratch starts from random weights" in line
 
 
-def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root, pretrained, tmp_path):
+def test_resume_in_another_mode_or_from_other_weights_is_refused(root, pretrained, tmp_path):
     train(tmp_path, root, "--mode", "linear", "--pretrained", pretrained, "--max-steps", 1)
     for change, named in ((("--mode", "full", "--pretrained", pretrained), "mode = 'linear', this run has 'full'"),
                           (("--mode", "linear", "--pretrained", "none"), "now means random weights")):  # fmt: skip
@@ -69,7 +69,7 @@ def test_labels_that_changed_during_a_run_are_refused(root, tmp_path):
 # Recipes.
 
 
-def test_a_recipe_of_the_other_command_is_sent_there(root, tmp_path):
+def test_a_recipe_of_the_other_command_names_it(root, tmp_path):
     pretext = write_pretraining(tmp_path, root)
     with pytest.raises(UserError, match=r"is a recipe for clipfeed pretrain; `clipfeed recipes recognition`"):
         finetune.main(["--config", str(pretext), "--mode", "scratch"])
@@ -78,7 +78,7 @@ def test_a_recipe_of_the_other_command_is_sent_there(root, tmp_path):
         pretrain.main(["--config", str(tmp_path / "recognition.yaml")])
 
 
-def test_a_pretraining_that_waits_for_plateaus_is_refused(root, tmp_path):
+def test_plateau_schedule_is_refused_for_pretraining(root, tmp_path):
     recipe = write_pretraining(tmp_path, root)
     with pytest.raises(UserError, match=r"--set schedule.kind = 'plateau' must be another one: pretraining has no"):
         pretrain.main(["--config", str(recipe), "--set", "schedule.kind=plateau"])
@@ -101,11 +101,11 @@ def test_a_pretraining_that_waits_for_plateaus_is_refused(root, tmp_path):
         ("plan.strides=[1]", "--set plan.strides: no such key; did you mean plan.stride?"),
     ],
 )
-def test_a_wrong_setting_names_key_and_value(root, tmp_path, change, message):
+def test_an_invalid_setting_names_key_and_value(root, tmp_path, change, message):
     assert message in refused(tmp_path, root, *SCRATCH, "--set", change)
 
 
-def test_batch_norm_of_features_needs_more_than_one_video_a_batch(root, tmp_path):
+def test_feature_batch_norm_needs_two_videos_per_batch(root, tmp_path):
     one = ("--set", "net.batch_norm=true", "--set", "train.accumulate=3")
     line = refused(tmp_path, root, *SCRATCH, *one)
     assert "net.batch_norm needs at least 2 videos in each batch of a rank, not 1: raise train.global_batch" in line
@@ -115,7 +115,7 @@ def test_batch_norm_of_features_needs_more_than_one_video_a_batch(root, tmp_path
 # Datasets and lists.
 
 
-def test_classes_that_are_tested_and_never_trained_are_noted(root, tmp_path, capsys):
+def test_classes_tested_but_never_trained_are_noted(root, tmp_path, capsys):
     store = shutil.copytree(root, tmp_path / "store")
     names = [line for line in (store / "train.txt").read_text().splitlines() if line.startswith("class0")]
     (store / "train.txt").write_text("\n".join(names))
@@ -125,13 +125,13 @@ def test_classes_that_are_tested_and_never_trained_are_noted(root, tmp_path, cap
     assert "also in the training list" not in output
 
 
-def test_a_test_list_that_is_not_there_is_noted_before_the_training(root, tmp_path, capsys):
+def test_a_missing_test_list_is_noted_before_training(root, tmp_path, capsys):
     train(tmp_path, root, *SCRATCH, "--set", "data.test_list=gone.txt")
     output = capsys.readouterr().out
     assert f"note: data.test_list: there is no {root / 'gone.txt'}; clipfeed test will need it" in output
 
 
-def test_test_videos_that_are_trained_on_are_noted_with_their_number(root, tmp_path, capsys):
+def test_test_videos_in_the_training_list_are_counted_in_a_note(root, tmp_path, capsys):
     everything = ("--set", "data.list=null", "--set", "validation.share=0", "--set", "schedule.kind=constant")
     train(tmp_path, root, *SCRATCH, *everything)
     assert "note: 2 of 2 test videos also in the training list, such as class0/video10: " in capsys.readouterr().out

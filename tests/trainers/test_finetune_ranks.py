@@ -31,30 +31,30 @@ COMMON = (
 MODES = ("linear", "scratch")
 
 
-def finetune_noting(recipe: Path, mode: str) -> None:
+def finetune_and_record(recipe: Path, mode: str) -> None:
     """Run the command and write this rank's validation results as JSON to rank<N> in the work dir."""
     measured, validate = [], Validator.__call__
 
-    def noted(validator: Validator, *args):
+    def recorded(validator: Validator, *args):
         measured.append(validate(validator, *args))
         measured[-1]["buffers"] = sum(buffer.double().sum().item() for buffer in args[0].net.buffers())
         return {name: value for name, value in measured[-1].items() if name != "buffers"}
 
-    with mock.patch.object(Validator, "__call__", noted):
+    with mock.patch.object(Validator, "__call__", recorded):
         run_recipe(recipe, "--mode", mode, "--pretrained", "none", *COMMON)
     Path(recipe.with_suffix(""), f"rank{os.environ.get('RANK', '0')}").write_text(json.dumps(measured))
 
 
 def visit(rank: int, recipe: Path, mode: str) -> None:
     """Run one of two ranks."""
-    finetune_noting(recipe, mode)
+    finetune_and_record(recipe, mode)
 
 
 @pytest.fixture(scope="module")
 def one(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     for mode in MODES:
-        finetune_noting(write_recipe(folder, root, mode), mode)
+        finetune_and_record(write_recipe(folder, root, mode), mode)
     return folder
 
 
@@ -66,31 +66,31 @@ def two(root, tmp_path_factory) -> Path:
     return folder
 
 
-def noted(folder: Path, mode: str, number: int = 0) -> list[dict]:
+def recorded(folder: Path, mode: str, number: int = 0) -> list[dict]:
     return json.loads((folder / mode / f"rank{number}").read_text())
 
 
-def test_every_step_of_a_linear_probe_on_two_ranks_is_that_of_one(one, two):
+def test_linear_probe_on_two_ranks_makes_the_steps_of_one(one, two):
     """The backbone is in eval mode, so no statistics depend on how the batch is split."""
     ours, theirs = lines(two, "linear"), lines(one, "linear")
     assert [line["step"] for line in ours] == [1, 2, 3, 4]
     for key in ("loss", "grad_norm", "accuracy"):
         assert [line[key] for line in ours] == pytest.approx([line[key] for line in theirs], rel=1e-4)
-    assert noted(two, "linear")[-1]["loss"] == pytest.approx(noted(one, "linear")[-1]["loss"], rel=1e-4)
-    assert noted(two, "linear")[-1]["top1"] == noted(one, "linear")[-1]["top1"]
+    assert recorded(two, "linear")[-1]["loss"] == pytest.approx(recorded(one, "linear")[-1]["loss"], rel=1e-4)
+    assert recorded(two, "linear")[-1]["top1"] == recorded(one, "linear")[-1]["top1"]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_both_ranks_measure_the_same_and_validate_with_the_same_statistics(two, mode):
+def test_both_ranks_validate_with_the_same_statistics(two, mode):
     """Without CUDA, each rank has batch statistics of its own half until all take rank 0's."""
-    assert noted(two, mode, 0) == noted(two, mode, 1)
+    assert recorded(two, mode, 0) == recorded(two, mode, 1)
     assert [line["step"] for line in validations(two / mode)] == [2, 4]
     reported = [{k: v for k, v in line.items() if k != "step"} for line in validations(two / mode)]
-    assert reported == [{k: v for k, v in line.items() if k != "buffers"} for line in noted(two, mode)]
+    assert reported == [{k: v for k, v in line.items() if k != "buffers"} for line in recorded(two, mode)]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_best_of_two_ranks_is_written_once_and_measures_the_same_in_one_process(two, mode, tmp_path):
+def test_best_of_two_ranks_is_written_once_and_reproducible(two, mode, tmp_path):
     folder = two / mode
     best = read(folder / "checkpoints" / "best.pt")
     config = load(folder / "config.yaml")
@@ -116,7 +116,7 @@ def finetune_net(config, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     return net
 
 
-def test_the_command_on_two_ranks_with_processes_that_read_ends_with_the_same_bits(two, root, tmp_path):
+def test_two_ranks_with_workers_are_bit_identical(two, root, tmp_path):
     arguments = (
         "--config",
         two / "linear.yaml",

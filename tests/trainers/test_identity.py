@@ -19,7 +19,7 @@ def saved(identity: dict[str, object]) -> dict[str, object]:
     ("key", "value"),
     [("task", "rot"), ("backbone", "r3d18"), ("seed", 8), ("train.global_batch", 16), ("videos", 99)],
 )
-def test_another_runs_checkpoint_is_refused_with_both_values_and_the_way_out(key, value):
+def test_a_checkpoint_of_another_run_is_refused_with_both_values(key, value):
     assert check(saved(IDENTITY), IDENTITY) == []
     with pytest.raises(UserError) as caught:
         check(saved(IDENTITY), IDENTITY | {key: value})
@@ -43,7 +43,7 @@ def changed(index, how):
 
 
 @pytest.mark.parametrize("how", ["name", "order", "cut elsewhere", "frames"])
-def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_way_out(vp9_store, how):
+def test_as_many_other_videos_are_refused(vp9_store, how):
     before = saved(IDENTITY | video_digests(vp9_store))
     assert check(before, IDENTITY | video_digests(vp9_store.select(range(12)))) == []
     what = "of the same names, some with another number of frames" if how == "frames" else "as many .* other names"
@@ -56,7 +56,7 @@ def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_w
     assert "clipfeed finetune --pretrained" in text
 
 
-def test_a_dataset_that_was_prepared_again_is_taken_with_a_warning(vp9_store):
+def test_a_dataset_prepared_again_is_accepted_with_a_warning(vp9_store):
     sizes = vp9_store.init_sizes.copy()
     sizes[3] += 1
     again = vp9_store.with_columns(init_sizes=sizes)
@@ -64,7 +64,7 @@ def test_a_dataset_that_was_prepared_again_is_taken_with_a_warning(vp9_store):
     assert "since step 30: its pixels may differ" in warning
 
 
-def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_store):
+def test_a_checkpoint_without_video_digests_is_accepted_with_a_warning(vp9_store):
     (warning,) = check(saved(IDENTITY), IDENTITY | video_digests(vp9_store))
     assert "step 30 does not say which videos" in warning
     with pytest.raises(UserError, match="videos = 100, this run has 99"):
@@ -80,14 +80,14 @@ def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_
         ("init_sizes", "videos.places"),
     ],
 )
-def test_ranks_tell_apart_datasets_with_one_other_number(vp9_store, column, fact):
+def test_dataset_facts_differ_if_one_number_differs(vp9_store, column, fact):
     numbers = getattr(vp9_store, column).copy()
     numbers[3] += 2
     ours, theirs = dataset_facts(vp9_store), dataset_facts(vp9_store.with_columns(**{column: numbers}))
     assert {name for name in ours if ours[name] != theirs[name]} == {fact}
 
 
-def test_a_list_has_the_same_facts_wherever_its_videos_stand_in_the_table(vp9_store):
+def test_dataset_facts_do_not_depend_on_the_order_of_the_table(vp9_store):
     backwards = vp9_store.select(np.arange(12)[::-1])
     assert dataset_facts(backwards.select(np.arange(12)[::-1])) == dataset_facts(vp9_store)
     assert dataset_facts(backwards)["videos.places"] != dataset_facts(vp9_store)["videos.places"]

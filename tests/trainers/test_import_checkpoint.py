@@ -21,7 +21,7 @@ from trainers.weights.original import read_original
 pytestmark = pytest.mark.slow
 
 
-def trained(make):
+def torchvision_network(make):
     """Make a torchvision network in eval mode with nontrivial batch norms."""
     torch.manual_seed(0)
     net = make(weights=None).eval()
@@ -38,7 +38,7 @@ def trained(make):
 
 @pytest.fixture(scope="module")
 def r3d18():
-    return trained(zoo.r3d_18)
+    return torchvision_network(zoo.r3d_18)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def done(r3d18, tmp_path_factory):
 
 
 @torch.no_grad()
-def test_an_imported_file_computes_what_torchvision_does(r3d18, done):
+def test_an_imported_network_matches_torchvision(r3d18, done):
     weights = read(done[2])
     recipe = classifier_weights(weights)
     net = Classifier(backbones.create(recipe.backbone), len(weights.classes), recipe.net).eval()
@@ -67,7 +67,7 @@ def test_an_imported_file_computes_what_torchvision_does(r3d18, done):
     torch.testing.assert_close(net.logits(clips), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_file_names_its_classes_its_origin_and_how_clips_are_made(done):
+def test_an_imported_file_names_classes_origin_and_preprocessing(done):
     weights = read(done[2])
     about = zoo.R3D_18_Weights.DEFAULT
     theirs = about.transforms()
@@ -83,7 +83,7 @@ def test_the_file_names_its_classes_its_origin_and_how_clips_are_made(done):
     assert imported == {"from": "torchvision", "sha256": hashlib.sha256(done[1].read_bytes()).hexdigest()}
 
 
-def test_the_command_says_what_every_key_became(done, r3d18):
+def test_the_command_accounts_for_every_key(done, r3d18):
     lines = done[0].splitlines()
     counts = [int(line.split()[0]) for line in lines if " of " in line]
     assert sum(counts) == len(r3d18.state_dict())
@@ -94,7 +94,7 @@ def test_the_command_says_what_every_key_became(done, r3d18):
     ]
 
 
-def test_keys_that_are_left_are_counted_with_their_reason():
+def test_unused_keys_are_counted_with_their_reason():
     left = {"twin.a": "second name of one.a", "twin.b": "second name of one.b", "fc.bias": "never used"}
     lines = import_checkpoint.table(Imported("x/y.yaml", {}, {"one.a": "ours.a"}, left, ["net.queue=3"])).splitlines()
     assert lines == [
@@ -106,8 +106,8 @@ def test_keys_that_are_left_are_counted_with_their_reason():
 
 
 @torch.no_grad()
-def test_r2plus1d_computes_what_torchvision_does():
-    theirs = trained(zoo.r2plus1d_18)
+def test_imported_r2plus1d_matches_torchvision():
+    theirs = torchvision_network(zoo.r2plus1d_18)
     imported = torchvision.convert(theirs.state_dict())
     assert imported.config.backbone == "torchvision_r2plus1d18"
     clips = torch.randn(1, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -116,7 +116,7 @@ def test_r2plus1d_computes_what_torchvision_does():
     torch.testing.assert_close(net.logits(clips), theirs(clips), rtol=1e-4, atol=1e-5)
 
 
-def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
+def test_torchvision_networks_without_counterpart_are_refused():
     with torch.device("meta"):
         mc3, s3d = zoo.mc3_18(weights=None), zoo.s3d(weights=None)
     message = r"layer2.0.conv1.0.weight is of shape \(128, 64, 1, 3, 3\); \(128, 64, 3, 3, 3\) was expected"
@@ -126,7 +126,7 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
         torchvision.convert(s3d.state_dict())
 
 
-def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys, recwarn):
+def test_a_network_without_classifier_is_imported_as_a_backbone(r3d18, done, tmp_path, capsys, recwarn):
     """The input is a safetensors file."""
     theirs, ours = tmp_path / "backbone.safetensors", tmp_path / "ours.pt"
     save_file({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
@@ -147,7 +147,7 @@ def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tm
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"epoch": 3, "state_dict": s}, lambda s: {"model": s}])
-def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
+def test_state_dicts_are_found_in_common_file_layouts(tmp_path, wrap, old):
     state = {"module.a.module.weight": torch.rand(3), "module.b": torch.tensor(2)}
     torch.save(wrap(state), tmp_path / "x.pth", _use_new_zipfile_serialization=not old)
     found = read_original(tmp_path / "x.pth")
@@ -156,7 +156,7 @@ def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
 
 
 @pytest.mark.parametrize("before", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net._orig_mod."])
-def test_what_training_code_puts_before_all_keys_goes(tmp_path, before):
+def test_common_key_prefixes_are_removed(tmp_path, before):
     """`model.` and `net.` are common attributes of Lightning modules."""
     state = {f"{before}layer.weight": torch.rand(3), f"{before}model.bias": torch.rand(2)}
     for wrapped in (state, {"pytorch-lightning_version": "2.5", "state_dict": state}, {"model_state_dict": state}):
@@ -166,7 +166,7 @@ def test_what_training_code_puts_before_all_keys_goes(tmp_path, before):
     assert read_original(tmp_path / "x.safetensors").keys() == {"layer.weight", "model.bias"}
 
 
-def test_a_file_of_safetensors_is_read_and_a_damaged_one_refused(tmp_path):
+def test_safetensors_are_read_and_damaged_ones_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"module.a": torch.rand(1000)}, path)
     (found,) = read_original(path).items()
@@ -177,7 +177,7 @@ def test_a_file_of_safetensors_is_read_and_a_damaged_one_refused(tmp_path):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_file_that_would_have_to_run_code_is_refused_with_the_way_out(tmp_path, old):
+def test_a_file_that_needs_to_run_code_is_refused(tmp_path, old):
     content = {"args": argparse.Namespace(lr=1), "state_dict": {"a": torch.rand(3)}}
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=not old)
     with pytest.raises(
@@ -214,24 +214,24 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path, content, message):
         read_original(tmp_path / "x.pth")
 
 
-def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, capsys):
+def test_refused_imports_leave_no_file(tmp_path, done, refused, capsys):
     out = tmp_path / "out.pt"
 
-    def fails(path, *options):
+    def import_refused(path, *options):
         return refused(import_checkpoint.main, path, "--from", "torchvision", "--out", out, *options)
 
-    assert fails(tmp_path / "gone.pth") == f"error: no such file: {tmp_path / 'gone.pth'}"
+    assert import_refused(tmp_path / "gone.pth") == f"error: no such file: {tmp_path / 'gone.pth'}"
     torch.save({"encoder.weight": torch.rand(3)}, tmp_path / "other.pth")
-    line = fails(tmp_path / "other.pth")
+    line = import_refused(tmp_path / "other.pth")
     assert line.startswith(
         f"error: {tmp_path / 'other.pth'}: no counterpart here for 1 key: encoder.weight; is --from "
     )
-    assert "is a checkpoint of clipfeed already: use it as it is" in fails(done[2])
+    assert "is a checkpoint of clipfeed already: use it as it is" in import_refused(done[2])
     torch.save(torch.load(done[1]) | {"layer1.0.conv1.1.bias": torch.full((64,), torch.nan)}, tmp_path / "nan.pth")
-    line = fails(tmp_path / "nan.pth")
+    line = import_refused(tmp_path / "nan.pth")
     assert "nan.pth: the state dict holds nan or infinity in 1 of 122 tensors (layer1.0.conv1.1.bias): " in line
     (tmp_path / "names.txt").write_text("a\nb\n")
-    line = fails(done[1], "--classes", tmp_path / "names.txt")
+    line = import_refused(done[1], "--classes", tmp_path / "names.txt")
     assert line.endswith("names.txt has 2 names, the classifier has 400 classes")
     line = refused(import_checkpoint.main, done[2], "--from", "ctp", "--out", done[2])
     assert line.endswith("is the original itself: choose another name")
@@ -255,6 +255,6 @@ def test_class_names_are_read_with_or_without_numbers(tmp_path, text, names):
     assert read_classes(tmp_path / "names.txt", 2) == names
 
 
-def test_class_names_of_what_has_no_classes_are_refused(tmp_path):
+def test_class_names_for_a_backbone_are_refused(tmp_path):
     with pytest.raises(UserError, match="the checkpoint is no classifier and has no classes to name"):
         read_classes(tmp_path / "names.txt", 0)

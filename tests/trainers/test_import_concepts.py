@@ -107,10 +107,10 @@ def original_terms(state, views):
             for view, kind in enumerate("vvssdd")
         ]
     )
-    everyones = torch.cat([scores, state["queue"].movedim(1, 0)], dim=1)
+    with_queue = torch.cat([scores, state["queue"].movedim(1, 0)], dim=1)
     for name, half, views_of in (("static", "s", [0, 1, 2, 3]), ("dynamic", "d", [0, 1, 4, 5])):
         part = halves[half]
-        terms[f"align_{name}"] = alignment(scores[views_of][..., part], everyones[views_of][..., part])
+        terms[f"align_{name}"] = alignment(scores[views_of][..., part], with_queue[views_of][..., part])
         p = torch.softmax(scores[kinds["d" if half == "s" else "s"]][..., part] / 0.1, dim=-1)
         terms[f"entropy_{name}"] = (p * p.log()).sum(-1).mean()
     for kind, name in {"v": "rgb", "s": "static", "d": "difference"}.items():
@@ -122,7 +122,7 @@ def original_terms(state, views):
     return terms
 
 
-def test_the_imported_backbone_computes_what_the_original_does(state, net):
+def test_imported_backbone_matches_the_original(state, net):
     clips = torch.randn(2, 3, 9, 32, 48, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected, found = feature_map(state, clips), net.backbone(clips)
@@ -131,7 +131,7 @@ def test_the_imported_backbone_computes_what_the_original_does(state, net):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.std().item())
 
 
-def test_every_term_of_the_imported_loss_is_the_original_s(state, imported):
+def test_every_loss_term_matches_the_original(state, imported):
     net = network(imported)
     rng = torch.Generator().manual_seed(2)
     clips, stills = (torch.randn(3, 2, 3, frames, 32, 32, generator=rng) for frames in (8, 1))
@@ -148,7 +148,7 @@ def test_every_term_of_the_imported_loss_is_the_original_s(state, imported):
 # The tables.
 
 
-def test_every_tensor_arrives_as_it_is_and_only_an_unused_classifier_is_left(state, imported, net):
+def test_every_tensor_is_copied_except_an_unused_classifier(state, imported, net):
     ours = net.state_dict()
     assert set(imported.used) | set(imported.left) == set(state)
     assert set(imported.left) == {"backbone.fc.weight", "backbone.fc.bias"}
@@ -157,7 +157,7 @@ def test_every_tensor_arrives_as_it_is_and_only_an_unused_classifier_is_left(sta
         torch.testing.assert_close(ours[key], state[theirs], rtol=0, atol=0)
 
 
-def test_the_numbers_of_concepts_and_queued_samples_are_those_of_the_checkpoint(state):
+def test_concepts_and_queue_size_come_from_the_checkpoint(state):
     fewer = dict(state)
     for key in ("prototype", "prototype_s", "prototype_d"):
         fewer[f"{key}.weight"] = torch.randn(100, 512)
@@ -174,7 +174,7 @@ def test_the_numbers_of_concepts_and_queued_samples_are_those_of_the_checkpoint(
 
 
 @pytest.mark.parametrize("name", ["ucf101", "hmdb51"])
-def test_finetuning_gives_the_backbone_a_tenth_of_the_rate(name):
+def test_finetuning_recipes_train_the_backbone_at_a_tenth_of_the_rate(name):
     config = load(CONFIGS / f"recognition/concepts_r2plus1d10_{name}.yaml")
     net = Classifier(backbones.create(config.backbone), 101, config.net)
     optimizer = make_optimizer(net, config.optim)

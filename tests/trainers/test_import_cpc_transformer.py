@@ -90,7 +90,7 @@ def original_logits(state, clips):
 
 
 @torch.no_grad()
-def test_the_imported_pretraining_computes_what_the_original_does(pretraining, clips):
+def test_imported_pretraining_matches_the_original(pretraining, clips):
     net = network(cpc_transformer.convert(pretraining))
     features = last_state(pretraining, F.relu(transformed(pretraining, frame_maps(pretraining, clips))))
     torch.testing.assert_close(net.backbone(clips), features.unsqueeze(2), rtol=1e-4, atol=2e-5)
@@ -101,7 +101,7 @@ def test_the_imported_pretraining_computes_what_the_original_does(pretraining, c
 
 
 @torch.no_grad()
-def test_the_imported_classifier_computes_what_the_original_does(classifier, clips):
+def test_imported_classifier_matches_the_original(classifier, clips):
     net = network(cpc_transformer.convert(classifier))
     logits = original_logits(classifier, clips)
     assert logits.shape == (2, 101)
@@ -113,7 +113,7 @@ def test_the_imported_classifier_computes_what_the_original_does(classifier, cli
 
 
 @pytest.mark.parametrize("name", ["pretraining", "classifier"])
-def test_every_tensor_arrives_as_it_is_but_for_layer_norms_and_queries_keys_and_values(name, request):
+def test_every_tensor_is_copied_except_merged_attention_and_norms(name, request):
     state = request.getfixturevalue(name)
     imported = cpc_transformer.convert(state)
     ours = network(imported).state_dict()
@@ -126,7 +126,7 @@ def test_every_tensor_arrives_as_it_is_but_for_layer_norms_and_queries_keys_and_
         torch.testing.assert_close(found, expected, rtol=1e-6 if theirs.endswith("a_2") else 0, atol=0)
 
 
-def test_what_is_left_has_the_published_number_of_unused_weights(pretraining):
+def test_unused_weights_have_the_published_number(pretraining):
     """specs/cpc_transformer.md 3: an unused classifier, the layer template, the recurrent unit's second name."""
     sizes: dict[str, int] = {}
     for key, reason in cpc_transformer.convert(pretraining).left.items():
@@ -135,7 +135,7 @@ def test_what_is_left_has_the_published_number_of_unused_weights(pretraining):
     assert sorted(sizes.values()) == sorted([262_656, 1_314_048, 393_984, 500 * 256])
 
 
-def test_the_recipe_of_a_pretraining_says_how_the_original_was_trained(pretraining):
+def test_the_recipe_has_the_originals_training_settings(pretraining):
     """specs/cpc_transformer.md 1, 3.4, 8: the future leaks, and training uses the list of split 3."""
     config = cpc_transformer.convert(pretraining).config
     assert (config.net.reference.leak, config.data.list) == (True, "trainlist03.txt")
@@ -143,7 +143,7 @@ def test_the_recipe_of_a_pretraining_says_how_the_original_was_trained(pretraini
 
 
 @pytest.mark.parametrize(("classes", "dataset"), [(101, "ucf101"), (51, "hmdb51")])
-def test_the_number_of_classes_tells_the_dataset(classifier, classes, dataset):
+def test_the_number_of_classes_chooses_the_dataset(classifier, classes, dataset):
     imported = cpc_transformer.convert(
         classifier | {"final_fc.1.weight": torch.randn(classes, 256), "final_fc.1.bias": torch.randn(classes)}
     )
@@ -153,7 +153,7 @@ def test_the_number_of_classes_tells_the_dataset(classifier, classes, dataset):
     assert net.linear.out_features == classes
 
 
-def test_a_pretrained_backbone_goes_into_the_network_that_the_recipe_finetunes(pretraining):
+def test_an_imported_backbone_loads_into_the_finetuning_recipe(pretraining):
     model = cpc_transformer.convert(pretraining).model
     weights = Weights(Path("imported.pt"), "resnet18_transformer", model, config=None)
     recipe = load(CONFIGS / "recognition/cpc_transformer_ucf101.yaml")
@@ -166,7 +166,7 @@ def test_a_pretrained_backbone_goes_into_the_network_that_the_recipe_finetunes(p
 
 
 @pytest.mark.parametrize("name", ["ucf101", "hmdb51"])
-def test_finetuning_gives_resnet_and_transformer_a_tenth_of_the_rate(name):
+def test_finetuning_recipes_train_the_backbone_at_a_tenth_of_the_rate(name):
     config = load(CONFIGS / f"recognition/cpc_transformer_{name}.yaml")
     net = Classifier(backbones.create(config.backbone), 101, config.net)
     sizes = {
@@ -177,7 +177,7 @@ def test_finetuning_gives_resnet_and_transformer_a_tenth_of_the_rate(name):
     assert sizes == {0.1: 5_210_176 + 2_630_656, 1.0: 393_984 + head}
 
 
-def test_windows_of_a_test_follow_one_another_without_overlap():
+def test_windows_of_a_test_do_not_overlap():
     """specs/cpc_transformer.md 1; if frames are left over, one more window ends with the video."""
     plan = load(CONFIGS / "recognition/cpc_transformer_ucf101.yaml").plan
     clips = clips_of(63, np.random.default_rng(0), plan)

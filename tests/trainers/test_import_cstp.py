@@ -9,7 +9,7 @@ import torch
 from configs.errors import UserError
 from nets.classifier import Classifier
 from tests.helpers import cstp_original
-from tests.helpers.cstp_original import checkpoint, other_name
+from tests.helpers.cstp_original import canonical_name, checkpoint
 from tests.helpers.originals import empty_state, shapes_of
 from trainers.weights.imports import network
 from trainers.weights.imports.cstp import convert
@@ -42,8 +42,8 @@ def classifier_shapes(system):
 def assert_every_key_is_in_place(state, imported, net):
     assert imported.used.keys() | imported.left.keys() == state.keys()
     assert not imported.used.keys() & imported.left.keys()
-    assert {key for key in state if other_name(key) != key} == imported.left.keys()
-    assert all(other_name(key) in reason for key, reason in imported.left.items())
+    assert {key for key in state if canonical_name(key) != key} == imported.left.keys()
+    assert all(canonical_name(key) in reason for key, reason in imported.left.items())
     loaded = net.state_dict()
     assert set(imported.used.values()) == loaded.keys() - {"seen"}
     assert len(set(imported.used.values())) == len(imported.used)
@@ -71,7 +71,7 @@ def clip(size, seed):
 
 
 @pytest.mark.parametrize("system", PRETRAINING)
-def test_imported_pretraining_computes_what_the_original_computes_with_its_keys(system):
+def test_imported_pretraining_matches_the_original(system):
     backbone, size = PRETRAINING[system]
     state = checkpoint(shapes_of(f"cstp__{system}_pretrain"))
     imported = convert(state)
@@ -90,7 +90,7 @@ def test_imported_pretraining_computes_what_the_original_computes_with_its_keys(
     ("system", "recipe"),
     [("r21d", "r2plus1d10_hmdb51"), ("s3dg", "s3dg_ucf101"), ("c3d", "c3d_ucf101"), ("r3d18", "resnet3d18_ucf101")],
 )
-def test_imported_classifier_has_the_logits_that_the_original_computes_with_its_keys(system, recipe):
+def test_imported_classifier_matches_the_original(system, recipe):
     backbone, size = PRETRAINING[system]
     state = checkpoint(classifier_shapes(system))
     imported = convert(state)
@@ -106,7 +106,7 @@ def test_imported_classifier_has_the_logits_that_the_original_computes_with_its_
 
 
 @pytest.mark.parametrize(("depth", "blocks"), [(10, (1, 1, 1, 1)), (34, (3, 4, 6, 3))])
-def test_depth_of_a_3d_resnet_is_that_of_its_blocks(depth, blocks):
+def test_depth_of_a_3d_resnet_follows_from_its_blocks(depth, blocks):
     shapes: dict[str, list[int]] = {}
     for key, shape in shapes_of("cstp__r3d18_pretrain").items():
         match = re.fullmatch(r"(\w+\.layer(\d))\.1\.(.+)", key)
@@ -118,7 +118,7 @@ def test_depth_of_a_3d_resnet_is_that_of_its_blocks(depth, blocks):
         network(imported)
 
 
-def test_number_of_classes_is_that_of_the_linear_layer():
+def test_number_of_classes_comes_from_the_linear_layer():
     imported = convert(empty_state("cstp__r21d_classifier"))
     assert imported.recipe == "recognition/cstp_r2plus1d10_ucf101.yaml"
     net = network(imported)
@@ -127,7 +127,7 @@ def test_number_of_classes_is_that_of_the_linear_layer():
 
 
 @pytest.mark.parametrize("blocks", [0, 23])
-def test_3d_resnet_of_an_unknown_depth_is_refused(blocks):
+def test_a_3d_resnet_of_unknown_depth_is_refused(blocks):
     state = {key: torch.empty(()) for key in ("predictor.net.0.weight", "online_net.layer1.0.conv1.weight")}
     state |= {f"online_net.layer3.{n}.conv1.weight": torch.empty(()) for n in range(blocks)}
     with pytest.raises(UserError, match=f"{blocks} blocks in its layer3; there are resnet3d10"):
@@ -142,11 +142,11 @@ def test_3d_resnet_of_an_unknown_depth_is_refused(blocks):
         ("online_net.Conv_2b.bn.weight", "stands without"),
     ],
 )
-def test_two_names_of_a_tensor_that_are_not_the_same_are_refused(key, message):
+def test_tied_tensors_with_different_values_are_refused(key, message):
     state = {key: torch.zeros(shape) for key, shape in shapes_of("cstp__s3dg_classifier").items()}
     if message == "differs from":
         state[key] = state[key] + 1e-7
     else:
         del state[key]
-    with pytest.raises(UserError, match=rf"second name of {re.escape(other_name(key))} and {message} it"):
+    with pytest.raises(UserError, match=rf"second name of {re.escape(canonical_name(key))} and {message} it"):
         convert(state)

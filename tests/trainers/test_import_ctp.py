@@ -92,7 +92,7 @@ def features(state, x, *, net="backbone", spatial=(1, 2, 2, 2), temporal=(1, 2, 
     return x
 
 
-def test_every_tensor_arrives_as_it_is_or_has_a_reason(case):
+def test_every_tensor_is_copied_or_has_a_reason(case):
     name, state, imported, net = case
     assert imported.recipe == RECIPES[name][0]
     assert imported.config.backbone == RECIPES[name][1]
@@ -108,7 +108,7 @@ def test_every_tensor_arrives_as_it_is_or_has_a_reason(case):
 
 
 @torch.no_grad()
-def test_the_network_computes_what_the_original_does(case):
+def test_imported_networks_match_the_original(case):
     name, state, _, net = case
     kind = "classifier" if name in CLASSIFIERS else name.partition("_")[0]
     ours, theirs = {"classifier": logits, "ctp": offsets, "moco": keys, "memdpc": both_ways, "vcop": order}[kind](
@@ -201,21 +201,21 @@ def order(state, net):
 @pytest.mark.parametrize(
     ("classes", "recipe"), [(51, "ctp_r3d18_hmdb51"), (174, "ctp_r3d18_ssv1"), (9, "ctp_r3d18_ucf101")]
 )
-def test_the_number_of_classes_chooses_a_classifiers_recipe(classes, recipe):
+def test_the_number_of_classes_chooses_the_recipe(classes, recipe):
     state = empty_state("ctp__recognizer_r3d18_ucf101") | {"cls_head.fc_cls.weight": torch.empty(classes, 512)}
     imported = ctp.convert(state)
     assert imported.recipe == f"recognition/{recipe}.yaml"
     assert imported.config.backbone == "r3d18"
 
 
-def test_a_pretrained_checkpoint_as_mmcv_writes_it_is_imported_and_finetuned(tmp_path, vp9_store, capsys):
+def test_an_mmcv_checkpoint_is_imported_and_finetuned(tmp_path, vp9_store, capsys):
     state = {f"module.{key}": tensor for key, tensor in original("ctp_r3d18").items()}
     torch.save({"meta": {"epoch": 90, "iter": 7}, "state_dict": state, "optimizer": {}}, tmp_path / "epoch_90.pth")
     out = tmp_path / "out" / "ctp.pt"
     import_checkpoint.main([str(tmp_path / "epoch_90.pth"), "--from", "ctp", "--out", str(out)])
-    said = capsys.readouterr().out
-    assert "   120 keys of backbone -> backbone\n     6 keys of head -> head\n" in said
-    assert "recipe: configs/ctp/r3d18_kinetics.yaml\n" in said
+    printed = capsys.readouterr().out
+    assert "   120 keys of backbone -> backbone\n     6 keys of head -> head\n" in printed
+    assert "recipe: configs/ctp/r3d18_kinetics.yaml\n" in printed
     weights = read(out)
     assert weights.config is not None
     assert (weights.step, weights.backbone, weights.config.task, weights.classes) == (0, "r3d18", "ctp", ())
@@ -224,7 +224,7 @@ def test_a_pretrained_checkpoint_as_mmcv_writes_it_is_imported_and_finetuned(tmp
     recipe = ROOT / "configs/recognition/ctp_r3d18_ucf101.yaml"
     options = [part for change in changes for part in ("--set", change)]
     finetune.main(["--config", str(recipe), "--pretrained", str(out), "--dry-run", "--device", "cpu", *options])
-    said = capsys.readouterr().out
-    assert "note: plan.num_frames is 8; the network was pretrained with 16" in said
-    assert "dry run: nothing was written" in said
+    printed = capsys.readouterr().out
+    assert "note: plan.num_frames is 8; the network was pretrained with 16" in printed
+    assert "dry run: nothing was written" in printed
     assert weights.model["backbone.layer4.1.conv2.0.weight"].equal(state["module.backbone.layer4.1.conv2.conv.weight"])

@@ -107,7 +107,7 @@ def features(state, blocks, x):
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_the_imported_network_computes_what_the_original_does(case, clips):
+def test_imported_networks_match_the_original(case, clips):
     """In eval mode with statistics; without them, the backbone is in train mode, without dropout."""
     name, state, _, net = case
     net.backbone.train("backbone.bn1.running_mean" not in state)
@@ -125,7 +125,7 @@ def test_the_imported_network_computes_what_the_original_does(case, clips):
 # The tables.
 
 
-def test_every_tensor_arrives_as_it_is(case):
+def test_every_tensor_is_copied(case):
     name, state, imported, _ = case
     assert imported.config.backbone == name
     assert set(imported.used) | set(imported.left) == set(state)
@@ -140,7 +140,7 @@ def test_every_tensor_arrives_as_it_is(case):
     )
 
 
-def test_missing_statistics_are_those_of_a_new_network():
+def test_missing_statistics_have_initial_values():
     model, new = dpc.convert(original()).model, backbones.create("r2d3d18").state_dict()
     statistics = [key for key in new if key.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert len(statistics) == 3 * 20
@@ -149,7 +149,7 @@ def test_missing_statistics_are_those_of_a_new_network():
 
 
 @pytest.mark.parametrize(("name", "size", "batch", "epochs"), [("r2d3d18", 128, 128, 300), ("r2d3d34", 224, 44, 150)])
-def test_the_recipe_is_that_of_the_published_commands(name, size, batch, epochs):
+def test_the_recipe_matches_the_published_commands(name, size, batch, epochs):
     config = dpc.convert(original(name)).config
     assert (config.backbone, config.plan.size, config.plan.stride) == (name, size, 5)
     assert (config.train.global_batch, config.train.epochs, config.net.pred_steps) == (batch, epochs, 3)
@@ -158,7 +158,7 @@ def test_the_recipe_is_that_of_the_published_commands(name, size, batch, epochs)
 # Refused checkpoints.
 
 
-def test_a_checkpoint_of_something_else_is_refused_with_what_it_is():
+def test_other_checkpoints_are_refused_by_name():
     state = original()
     with pytest.raises(UserError, match=r"this is DPC's classifier"):
         dpc.convert(state | {"final_fc.1.weight": torch.zeros(101, 256)})
@@ -174,7 +174,7 @@ def test_a_checkpoint_of_something_else_is_refused_with_what_it_is():
 
 
 @pytest.mark.parametrize("key", ["backbone.layer3.1.bn2.running_var", "backbone.layer2.0.downsample.1.running_mean"])
-def test_a_checkpoint_with_some_of_its_statistics_is_refused(key):
+def test_a_checkpoint_with_partial_statistics_is_refused(key):
     state = original(statistics=True)
     del state[key]
     with pytest.raises(UserError, match=r"the checkpoint lacks a tensor of shape \(\d+,\)"):
@@ -182,7 +182,7 @@ def test_a_checkpoint_with_some_of_its_statistics_is_refused(key):
 
 
 @pytest.mark.slow
-def test_an_import_without_statistics_can_be_finetuned_but_gives_no_features(tmp_path, capsys):
+def test_an_import_without_statistics_can_only_be_finetuned(tmp_path, capsys):
     """Run the command on a file as DataParallel and the original save_checkpoint write it."""
     state = {f"module.{key}": tensor for key, tensor in original().items()}
     theirs, ours = tmp_path / "model.pth.tar", tmp_path / "dpc.pt"
@@ -203,7 +203,7 @@ def test_an_import_without_statistics_can_be_finetuned_but_gives_no_features(tmp
 
 
 @pytest.mark.slow
-def test_frozen_backbones_without_statistics_are_refused_by_the_linear_probe_and_by_retrieval(root, tmp_path):
+def test_linear_and_retrieval_refuse_backbones_without_statistics(root, tmp_path):
     theirs, ours, recipe = tmp_path / "model.pth.tar", tmp_path / "dpc.pt", tmp_path / "recipe.yaml"
     torch.save({"net": "resnet18", "state_dict": original()}, theirs)
     import_checkpoint.main([str(theirs), "--from", "dpc", "--out", str(ours)])

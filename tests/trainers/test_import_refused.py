@@ -64,7 +64,7 @@ MISFITS = [
 
 
 @pytest.mark.parametrize(("system", "change", "message"), MISFITS)
-def test_keys_too_many_or_missing_and_wrong_shapes_are_named(system, change, message):
+def test_extra_missing_and_misshapen_keys_are_named(system, change, message):
     state = empty_state(CHECKPOINTS[system])
     for key, shape in change.items():
         state.pop(key, None)
@@ -75,7 +75,7 @@ def test_keys_too_many_or_missing_and_wrong_shapes_are_named(system, change, mes
 
 
 @pytest.mark.parametrize(
-    ("system", "of_another", "message"),
+    ("system", "other_checkpoint", "message"),
     [
         ("concepts", "cpc_transformer__pretrain_r18_224_5pred3", r"no prototype\.weight"),
         ("cpc_transformer", "concepts__pretrain_k100", r"network_pred\.0\.weight.*--from"),
@@ -85,9 +85,9 @@ def test_keys_too_many_or_missing_and_wrong_shapes_are_named(system, change, mes
         ("ctp", "cstp__r21d_pretrain", "not a checkpoint of CtP's code, which would have one of the keys head.pred"),
     ],
 )
-def test_a_checkpoint_of_another_system_is_refused(system, of_another, message):
+def test_a_checkpoint_of_another_system_is_refused(system, other_checkpoint, message):
     with pytest.raises(UserError, match=message):
-        import_module(f"trainers.weights.imports.{system}").convert(empty_state(of_another))
+        import_module(f"trainers.weights.imports.{system}").convert(empty_state(other_checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_system_is_refused(system, of_another, message):
         ),
     ],
 )
-def test_two_names_of_a_tensor_must_have_equal_values(system, name, key, message):
+def test_tied_tensors_must_have_equal_values(system, name, key, message):
     convert = import_module(f"trainers.weights.imports.{system}").convert
     state = empty_state(name)
     assert key in convert(state).left

@@ -77,7 +77,7 @@ def random_clips() -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", WIDTHS)
-def test_a_pretraining_checkpoint_predicts_what_the_original_does(size):
+def test_imported_pretraining_matches_the_original(size):
     state, clips = pretraining(size), random_clips()
     imported = videomae.convert(state)
     assert imported.config.backbone == f"vit_{size}16"
@@ -92,7 +92,7 @@ def test_a_pretraining_checkpoint_predicts_what_the_original_does(size):
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_file_becomes_a_checkpoint_that_a_run_can_start_from(tmp_path, capsys):
+def test_an_imported_file_can_start_a_run(tmp_path, capsys):
     torch.save({"model": pretraining("s"), "epoch": 1600}, tmp_path / "original.pth")
     import_checkpoint.main([str(tmp_path / "original.pth"), "--from", "videomae", "--out", str(tmp_path / "ours.pt")])
     out = capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_a_file_becomes_a_checkpoint_that_a_run_can_start_from(tmp_path, capsys)
     assert (weights.backbone, weights.origin, weights.clip["num_frames"]) == ("vit_s16", "videomae", 16)
 
 
-def test_a_decoder_of_another_depth_changes_the_recipe():
+def test_another_decoder_depth_changes_the_recipe():
     assert videomae.convert(pretraining("s", depth=2)).changes == ("net.decoder_depth=2",)
 
 
@@ -111,7 +111,7 @@ def test_a_decoder_of_another_depth_changes_the_recipe():
     ("size", "classes", "recipe"),
     [("b", 400, "kinetics"), ("b", 101, "ucf101"), ("b", 51, "hmdb51"), ("s", 400, "kinetics")],
 )
-def test_a_classifier_computes_the_originals_logits(size, classes, recipe):
+def test_imported_classifier_matches_the_original(size, classes, recipe):
     state, clips = classifier(size, classes), random_clips()
     imported = videomae.convert(state)
     assert imported.recipe == f"recognition/videomae_vit_{size}16_{recipe}.yaml"
@@ -125,7 +125,7 @@ def test_a_classifier_computes_the_originals_logits(size, classes, recipe):
     torch.testing.assert_close(net.logits(clips), theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_no_checkpoint_of_videomae_is_refused():
+def test_other_checkpoints_are_refused():
     for state in ({"stem.0.weight": torch.zeros(1)}, encoder_only()):
         with pytest.raises(UserError, match="not a checkpoint of VideoMAE's code"):
             videomae.convert(state)

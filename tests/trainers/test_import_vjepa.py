@@ -32,7 +32,7 @@ def tiny() -> ViT:
 
 
 @pytest.fixture(autouse=True)
-def in_place_of_vit_l(monkeypatch):
+def replace_vit_l_by_tiny(monkeypatch):
     monkeypatch.setattr(vjepa, "SIZES", {C: TINY})
     monkeypatch.setenv("CLIPFEED_TRUST", "tests")
 
@@ -89,15 +89,15 @@ def encoded(state: Mapping[str, Tensor], name: str, clips: Tensor, kept: Tensor)
 def predicted(state: Mapping[str, Tensor], seen: Tensor, visible: Tensor, hidden: Tensor, mask: int) -> Tensor:
     of = "predictor.backbone"
     x = linear(state, f"{of}.predictor_embed", seen) + positions(D)[visible]
-    asked = (state[f"{of}.mask_tokens.{mask}"] + positions(D)[hidden]).expand(len(x), -1, -1)
-    x = torch.cat([x, asked], 1)
+    queries = (state[f"{of}.mask_tokens.{mask}"] + positions(D)[hidden]).expand(len(x), -1, -1)
+    x = torch.cat([x, queries], 1)
     for number in range(D_DEPTH):
         x = block(state, f"{of}.predictor_blocks.{number}", x, heads=D_HEADS)
     return linear(state, f"{of}.predictor_proj", normed(state, f"{of}.predictor_norm", x)[:, len(visible) :])
 
 
 @torch.no_grad()
-def test_a_checkpoint_has_the_originals_loss_and_its_target_is_the_backbone():
+def test_imported_loss_matches_the_original_and_the_target_is_the_backbone():
     state, clips = flat(), torch.randn(2, 3, 16, 64, 64, generator=torch.Generator().manual_seed(4))
     imported = vjepa.convert(state)
     net = network(imported)
@@ -108,14 +108,14 @@ def test_a_checkpoint_has_the_originals_loss_and_its_target_is_the_backbone():
     batch, losses = {"clips": clips}, []
     for mask, cells in enumerate(([1, 2, 7], [0, *range(4, 16)])):  # hidden cells
         shown = [cell for cell in range(16) if cell not in cells]
-        batch[f"visible_{mask}"], batch[f"hidden_{mask}"] = (torch.tensor([some, some]) for some in (shown, cells))
-        visible, hidden = ((16 * torch.arange(8)[:, None] + torch.tensor(some)).flatten() for some in (shown, cells))
+        batch[f"visible_{mask}"], batch[f"hidden_{mask}"] = (torch.tensor([ids, ids]) for ids in (shown, cells))
+        visible, hidden = ((16 * torch.arange(8)[:, None] + torch.tensor(ids)).flatten() for ids in (shown, cells))
         seen = encoded(state, "encoder", clips, visible)
         losses.append((predicted(state, seen, visible, hidden, mask) - targets[:, hidden]).abs().mean())
     assert net(batch)["loss"].item() == pytest.approx(float(sum(losses)) / 2, rel=1e-3)
 
 
-def test_a_file_becomes_a_checkpoint_that_a_run_can_start_from(tmp_path, capsys):
+def test_an_imported_file_can_start_a_run(tmp_path, capsys):
     others = {"opt": {"state": {}, "param_groups": [{"lr": 1e-6}]}, "scaler": None, "epoch": 300}
     torch.save(checkpoint() | others, tmp_path / "original.pth.tar")
     options = ["--from", "vjepa", "--out", str(tmp_path / "ours.pt")]
@@ -129,7 +129,7 @@ def test_a_file_becomes_a_checkpoint_that_a_run_can_start_from(tmp_path, capsys)
     assert torch.equal(backbone.state_dict()["blocks.1.self_attention.out_proj.weight"], theirs)
 
 
-def test_sizes_are_those_of_the_published_encoders(monkeypatch):
+def test_sizes_match_the_published_encoders(monkeypatch):
     """A block has 12 C^2 weights and 13 C norms and biases."""
     monkeypatch.undo()
     for (width, name), depth, millions in zip(vjepa.SIZES.items(), (24, 32), (304, 632), strict=True):
@@ -152,7 +152,7 @@ def test_sizes_are_those_of_the_published_encoders(monkeypatch):
         ({"predictor.backbone.mask_tokens.2": torch.zeros(1, 1, D)}, r"mask_tokens\S* is of shape \(3, 384\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, message):
+def test_mismatched_checkpoints_are_refused(change, message):
     state = {key: value for key, value in (flat() | change).items() if value is not None}
     with pytest.raises(UserError, match=message):
         network(vjepa.convert(state))

@@ -11,7 +11,7 @@ TRAINERS = ROOT / "trainers"
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in TRAINERS.glob("*.py")))
-def test_a_worker_process_imports_nothing_with_an_entry_script(script):
+def test_entry_scripts_import_nothing_in_worker_processes(script):
     """A spawned process runs the script again, under a name other than __main__."""
     code = (
         "import runpy, sys; before = set(sys.modules)\n"

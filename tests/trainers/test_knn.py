@@ -21,15 +21,15 @@ CPU = torch.device("cpu")
 def slow_rank(train: Features, query: np.ndarray, label: int, k: int) -> int:
     """Return the rank, from 1, of the query's class by votes, computed in one loop by the paper's equation."""
     votes: dict[int, float] = {}
-    known = [(v, y) for v, y in zip(train.values.astype(float), train.labels.tolist(), strict=True) if v[0] == v[0]]
-    cosines = [(float(v @ query) / math.sqrt(float(v @ v) * float(query @ query)), y) for v, y in known]
+    readable = [(v, y) for v, y in zip(train.values.astype(float), train.labels.tolist(), strict=True) if v[0] == v[0]]
+    cosines = [(float(v @ query) / math.sqrt(float(v @ v) * float(query @ query)), y) for v, y in readable]
     for cosine, y in sorted(cosines, reverse=True)[:k]:
         votes[y] = votes.get(y, 0) + math.exp(cosine / 0.07)
     order = sorted(votes, key=lambda y: -votes[y])
     return order.index(label) + 1 if label in order else 99
 
 
-def test_the_vote_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_without_neighbors():
+def test_votes_match_a_slow_loop():
     test, train = random_sets()
     measured = probe(train, test, classes=6, device=CPU)
     for k, found in measured["top1_by_k"].items():
@@ -45,7 +45,7 @@ def test_the_vote_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_with
     assert [*measured][:3] == ["top1", "interval", "chance"]
 
 
-def test_a_near_neighbor_outvotes_many_far_ones_as_the_temperature_says():
+def test_a_near_neighbor_outvotes_far_ones_by_temperature():
     """One neighbor at cosine 1 against n at cosine c: votes of exp(1 / 0.07) to n exp(c / 0.07)."""
     c = 0.9
     near, far = [1.0, 0.0], [c, math.sqrt(1 - c * c)]
@@ -70,28 +70,28 @@ def test_only_the_k_nearest_vote():
     assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_neither_length_nor_order_of_the_features_matters():
+def test_neither_norm_nor_order_of_features_matters():
     test, train = random_sets()
     longer = Features(train.names, train.labels, train.values * np.linspace(1, 9, 90, dtype=np.float32)[:, None], {})
     measured = probe(train, test, classes=6, device=CPU)
     assert probe(shuffled(longer, 1), shuffled(test, 2), classes=6, device=CPU) == measured
 
 
-def test_a_network_that_says_the_same_of_all_videos_finds_nothing():
+def test_a_constant_network_scores_zero():
     train, test = (features(np.ones((40, 3)), (np.arange(40) % 4).tolist()) for _ in range(2))
     measured = probe(train, test, classes=4, device=CPU)
     assert (measured["top1"], measured["chance"]) == (0, 0.25)
     assert "top5" not in measured
 
 
-@pytest.mark.parametrize("which", [probe, linear.probe, attentive.probe])
-def test_without_any_video_to_learn_from_a_probe_says_so(which):
+@pytest.mark.parametrize("probe_function", [probe, linear.probe, attentive.probe])
+def test_a_probe_without_readable_training_videos_is_an_error(probe_function):
     lost = Features(["a", "b"], np.zeros(2, np.int64), np.full((2, 3), np.nan, np.float32), {"a": "gone", "b": "cut"})
     with pytest.raises(UserError, match="0 of 2 training videos can be read, the first a: gone"):
-        which(lost, features(np.ones((3, 3)), [0, 0, 0]), classes=1, device=CPU)
+        probe_function(lost, features(np.ones((3, 3)), [0, 0, 0]), classes=1, device=CPU)
 
 
-def test_the_protocol_says_top_5_below_top_1(vp9_store, tmp_path, monkeypatch):
+def test_the_protocol_prints_top_5_below_top_1(vp9_store, tmp_path, monkeypatch):
     test, train = random_sets()
     facts = {"queries": 300, "gallery": 87, "unreadable": {"queries": {}, "gallery": {}}}
     sets = Sets(vp9_store, train, vp9_store, test, facts)

@@ -35,7 +35,7 @@ def beits_layer(name: str) -> int:
 
 
 @pytest.mark.parametrize("decay", [0.75, 1.0])
-def test_each_layer_has_its_share_of_the_rate(decay):
+def test_layer_decay_matches_beit(decay):
     net = classifier()
     found = factors(net, Optim(layer_decay=decay))
     expected = {name: decay ** (DEPTH + 1 - beits_layer(name)) for name, _ in net.named_parameters()}
@@ -50,36 +50,36 @@ def test_a_resnet_decays_by_stages():
     assert stages == {"stem": 1 / 32, "layer1": 1 / 16, "layer2": 1 / 8, "layer3": 1 / 4, "layer4": 1 / 2}
 
 
-def test_it_multiplies_the_factors_of_parts():
+def test_layer_decay_multiplies_lr_factors():
     found = factors(classifier(), Optim(layer_decay=0.5, lr_factors=(("backbone", 0.1), ("linear", 3.0))))
     assert found["backbone.blocks.10.mlp.0.weight"] == pytest.approx(0.05)
     assert found["norm.bias"] == 1.0
     assert found["linear.weight"] == 3.0
 
 
-def test_none_has_the_groups_that_there_were():
+def test_without_layer_decay_groups_follow_lr_factors():
     for parts in ((), (("backbone.blocks", 0.1),)):
         groups = make_optimizer(classifier(), Optim(lr_factors=parts)).param_groups
         assert [group["lr_factor"] for group in groups] == ([1.0, 0.1] if parts else [1.0])
 
 
 @pytest.mark.parametrize("name", backbones.BACKBONES)
-def test_every_parameter_of_a_backbone_with_layers_is_in_one_of_them_or_after_all(name):
+def test_every_backbone_parameter_is_in_at_most_one_layer(name):
     with torch.device("meta"):
         backbone = backbones.create(name)
     parts = [part for layer in backbone.layers() for part in layer]
     names = [parameter for parameter, _ in backbone.named_parameters()]
-    owners = [[part for part in parts if parameter == part or parameter.startswith(f"{part}.")] for parameter in names]
-    assert all(len(owner) <= 1 for owner in owners)
-    assert {part for owner in owners for part in owner} == set(parts)
+    matches = [[part for part in parts if parameter == part or parameter.startswith(f"{part}.")] for parameter in names]
+    assert all(len(match) <= 1 for match in matches)
+    assert {part for match in matches for part in match} == set(parts)
 
 
-def test_a_backbone_without_layers_is_refused_with_the_ways_out():
+def test_layer_decay_without_layers_is_refused():
     with pytest.raises(UserError, match=r"optim.layer_decay = 0.7: C3D does not say what its layers are; .*lr_factors"):
         make_optimizer(classifier("c3d"), Optim(layer_decay=0.7))
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.5])
-def test_a_share_beyond_one_is_refused(decay):
+def test_layer_decay_out_of_range_is_refused(decay):
     with pytest.raises(ValueError, match=rf"layer_decay = {decay} must be above 0 and at most 1, or null"):
         Optim(layer_decay=decay)

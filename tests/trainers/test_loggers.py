@@ -14,7 +14,7 @@ from tests.helpers.results import rows
 from trainers.engine import loggers
 
 
-def test_a_table_of_a_run_in_parts_has_each_step_once_and_the_figures_of_metrics_jsonl(tmp_path):
+def test_csv_of_a_resumed_run_has_each_step_once(tmp_path):
     args = ("--set", "train.loggers=[csv]")
     run(tmp_path, *args, "--max-steps", "7")
     path = tmp_path / "run" / "train.csv"
@@ -26,7 +26,7 @@ def test_a_table_of_a_run_in_parts_has_each_step_once_and_the_figures_of_metrics
     assert not (tmp_path / "run" / "tensorboard").exists()
 
 
-def test_a_clock_that_is_set_back_between_two_parts_hides_no_step_from_tensorboard(tmp_path, monkeypatch):
+def test_setting_the_clock_back_hides_no_step_from_tensorboard(tmp_path, monkeypatch):
     run(tmp_path, "--max-steps", "7")
     monkeypatch.setattr(loggers, "time", SimpleNamespace(time=lambda: time.time() - 86400))
     run(tmp_path, "--max-steps", "9")
@@ -35,26 +35,26 @@ def test_a_clock_that_is_set_back_between_two_parts_hides_no_step_from_tensorboa
     assert [event.step for event in board.Scalars("train/loss")] == list(range(1, STEPS + 1))
 
 
-def test_no_logger_leaves_metrics_jsonl_alone(tmp_path):
+def test_without_loggers_only_metrics_jsonl_is_written(tmp_path):
     run(tmp_path, "--set", "train.loggers=[]", "--max-steps", "1")
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert names == [".lock", "checkpoints", "config.yaml", "metrics.jsonl"]
 
 
-def test_an_unknown_logger_is_refused_with_those_that_there_are(tmp_path):
+def test_unknown_logger_lists_the_known_ones(tmp_path):
     with pytest.raises(
         UserError, match=r"train.loggers: no 'cvs'; did you mean csv\?; there are: tensorboard, csv, wandb"
     ):
         run(tmp_path, "--set", "train.loggers=[cvs]")
 
 
-def test_weights_and_biases_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch):
+def test_missing_wandb_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"train.loggers: wandb is not installed: pip install wandb, or leave it out"):
         run(tmp_path, "--set", "train.loggers=[wandb]")
 
 
-def test_weights_and_biases_gets_all_figures_in_one_run_for_both_parts(tmp_path, monkeypatch):
+def test_wandb_gets_all_figures_in_one_run_across_a_resume(tmp_path, monkeypatch):
     """With a fake package that accepts the documented arguments of the real one."""
     started: list[dict[str, Any]] = []
     logged: list[Any] = []
@@ -81,7 +81,7 @@ def test_weights_and_biases_gets_all_figures_in_one_run_for_both_parts(tmp_path,
     assert logged.count("finished") == 2
 
 
-def test_a_folder_whose_name_is_not_utf_8_is_as_good_as_any(tmp_path):
+def test_a_work_dir_with_a_non_utf8_name_works(tmp_path):
     """TensorBoard's table of options could not store it."""
     folder = tmp_path / b"\xfc".decode(errors="surrogateescape")
     for steps in ("1", "2"):

@@ -23,7 +23,7 @@ from tests.helpers.loop import LATE_ROW, STEPS, assert_same_weights, history, li
 from tests.helpers.processes import join, start_command
 
 
-def test_a_run_leaves_checkpoints_config_and_a_line_for_every_step(whole):
+def test_a_run_writes_checkpoints_config_and_a_line_per_step(whole):
     checkpoints = sorted(path.name for path in (whole / "run" / "checkpoints").iterdir())
     assert checkpoints == ["step_00000012.pt", "step_00000015.pt"]
     assert yaml.safe_load((whole / "run" / "config.yaml").read_text())["optim"]["lr"] == 0.05
@@ -36,7 +36,7 @@ def test_a_run_leaves_checkpoints_config_and_a_line_for_every_step(whole):
         assert (line["amplification"], line["unreadable_videos"]) == (1.5, 0)
 
 
-def test_lines_have_the_time_and_say_when_the_run_will_end(tmp_path, capsys, monkeypatch):
+def test_lines_have_the_time_and_the_estimated_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     run(tmp_path, "--max-steps", "3")
     times = [line["time"] for line in lines(tmp_path)]
@@ -49,11 +49,11 @@ def test_lines_have_the_time_and_say_when_the_run_will_end(tmp_path, capsys, mon
     assert ", 00:00 left, " in printed[-1]
 
 
-def test_checkpoints_name_the_weights_as_the_network_does(whole):
+def test_checkpoints_have_the_networks_keys(whole):
     assert list(weights(whole)) == list(loop_worker.Net(loop_worker.NetConfig()).state_dict())
 
 
-def test_the_rate_of_every_step_is_the_schedules(whole):
+def test_the_rate_of_every_step_follows_the_schedule(whole):
     for n, line in enumerate(lines(whole)):
         warm_up = 1 - (1 - n / 3) * 0.9 if n < 3 else 1
         assert line["lr"] == pytest.approx(warm_up * 0.05 * (1 + math.cos(math.pi * n / STEPS)) / 2)
@@ -79,31 +79,31 @@ def test_tensorboard_has_the_same_scalars_and_the_input(whole):
     assert options["schedule.kind"].string_value == "cosine"
 
 
-def test_a_log_interval_thins_the_lines_out_and_changes_nothing_else(whole, tmp_path):
+def test_log_every_only_thins_out_the_lines(whole, tmp_path):
     run(tmp_path, "--set", "train.log_every=4")
     assert history(tmp_path) == [line for line in history(whole) if line["step"] in (4, 8, 12, 15)]
     assert_same_weights(weights(tmp_path), weights(whole))
 
 
-def test_the_loader_is_refilled_while_the_gpu_computes_and_not_when_it_waits(tmp_path, monkeypatch):
+def test_the_loader_is_refilled_while_the_gpu_computes(tmp_path, monkeypatch):
     """Refill comes after the backward pass is launched, before the gradient norm is."""
     seen, norm, backward = [], torch.nn.utils.clip_grad_norm_, torch.Tensor.backward
 
-    def called(name, function):
+    def record_call(name, function):
         def call(*args, **how):
             seen.append(name)
             return function(*args, **how)
 
         return call
 
-    monkeypatch.setattr(torch.Tensor, "backward", called("backward", backward))
+    monkeypatch.setattr(torch.Tensor, "backward", record_call("backward", backward))
     monkeypatch.setattr(loop_worker.Loader, "refill", lambda loader: seen.append("refill"))
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", called("norm", norm))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", record_call("norm", norm))
     run(tmp_path, "--max-steps", "2", "--set", "train.accumulate=2")
     assert seen == 2 * [*2 * ["backward", "refill"], "norm"]
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
+def test_a_killed_run_resumes_bit_identically(whole, tmp_path):
     """Killed in step 7 of 15, it resumes from step 4, in mid-epoch, and rewrites the lines of steps 5 and 6."""
     recipe = write_recipe(tmp_path, "run")
     options = ("--config", recipe, "--device", "cpu", "--set", "plan.kill_step=6")
@@ -118,19 +118,19 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("step", "number", "name", "said"),
+    ("step", "number", "name", "text"),
     [
         ("term_step", signal.SIGTERM, "SIGTERM", ""),
         ("int_step", signal.SIGINT, "Ctrl-C", "stopping after this step; Ctrl-C again ends at once"),
     ],
 )
-def test_a_signal_saves_after_the_step_and_the_same_command_goes_on(whole, tmp_path, capfd, step, number, name, said):
+def test_a_signal_saves_after_the_step_and_the_run_resumes(whole, tmp_path, capfd, step, number, name, text):
     before = signal.getsignal(number)
     run(tmp_path, "--set", f"plan.{step}=9")
     output, errors = capfd.readouterr()
     assert f"stopped by {name} after step 10 of 15; the same command goes on from" in output
     assert "step_00000010.pt" in output
-    assert said in errors
+    assert text in errors
     assert signal.getsignal(number) == before
     run(tmp_path)
     assert history(tmp_path) == history(whole)
@@ -148,7 +148,7 @@ def test_max_steps_stops_early_on_the_same_schedule(whole, tmp_path, capsys):
     assert_same_weights(weights(tmp_path), weights(whole))
 
 
-def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(whole, tmp_path, capsys):
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_previous(whole, tmp_path, capsys):
     run(tmp_path, "--max-steps", "9")
     newest = tmp_path / "run" / "checkpoints" / "step_00000009.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
@@ -158,7 +158,7 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(whole, t
     assert_same_weights(weights(tmp_path), weights(whole))
 
 
-def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(whole, tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_run_in_one_line_and_it_resumes(whole, tmp_path, monkeypatch):
     real = os.fsync
 
     def full(handle):
@@ -175,7 +175,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(whole, tmp_
     assert history(tmp_path) == history(whole)
 
 
-def test_a_changed_hyper_parameter_holds_after_a_resume(whole, tmp_path):
+def test_a_changed_hyperparameter_applies_after_resume(whole, tmp_path):
     run(tmp_path, "--max-steps", "4")
     run(tmp_path, "--set", "optim.weight_decay=0.5")
     assert history(tmp_path)[4]["grad_norm"] == history(whole)[4]["grad_norm"]
@@ -183,7 +183,7 @@ def test_a_changed_hyper_parameter_holds_after_a_resume(whole, tmp_path):
     assert norms[0] < norms[1]
 
 
-def test_the_step_is_sgd_with_clipping_and_decay_whatever_the_micro_steps(tmp_path):
+def test_a_step_is_sgd_with_clipping_and_decay_for_any_micro_steps(tmp_path):
     """One step from known weights, against the update computed with autograd and numpy."""
     options = ("--set", "net.plain=true", "--set", "optim.clip_norm=0.5", "--set", "optim.weight_decay=0.1")
     torch.manual_seed(7)
@@ -206,7 +206,7 @@ def test_the_step_is_sgd_with_clipping_and_decay_whatever_the_micro_steps(tmp_pa
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_loss_that_is_not_finite_though_the_inputs_are_names_the_micro_steps_videos(tmp_path, accumulate):
+def test_a_nonfinite_loss_names_the_micro_steps_videos(tmp_path, accumulate):
     with pytest.raises(UserError) as caught:
         run(tmp_path, "--set", f"net.nan_row={LATE_ROW}", "--set", f"train.accumulate={accumulate}")
     assert str(caught.value).startswith("step 5: the loss is not finite")
@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_though_the_inputs_are_names_the_micro_steps_v
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_gradient_that_is_not_finite_stops_before_the_update_and_names_the_videos(tmp_path, accumulate):
+def test_a_nonfinite_gradient_stops_before_the_update_and_names_videos(tmp_path, accumulate):
     options = ("--set", f"train.accumulate={accumulate}", "--set", "train.checkpoint_every=1")
     with pytest.raises(UserError) as caught:
         run(tmp_path, "--set", f"plan.nan_row={LATE_ROW}", *options)
@@ -237,7 +237,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_names_the_vid
         (("--set", "net.width=4"), "of another network: net.width: 8 -> 4"),
     ],
 )
-def test_a_work_dir_of_another_run_is_refused_in_one_line(whole, args, message):
+def test_a_work_dir_of_another_run_is_refused(whole, args, message):
     before = {path: path.stat().st_mtime_ns for path in (whole / "run").rglob("*") if path.name != ".lock"}
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         run(whole, *args)
@@ -248,7 +248,7 @@ def test_a_work_dir_of_another_run_is_refused_in_one_line(whole, args, message):
 
 
 @pytest.mark.parametrize("work_dir", ["file", "file/run", "holds_file"])
-def test_a_work_dir_that_takes_no_files_is_known_before_training(tmp_path, work_dir):
+def test_an_unwritable_work_dir_is_refused_before_training(tmp_path, work_dir):
     (tmp_path / "file").write_text("")
     (tmp_path / "holds_file").mkdir()
     (tmp_path / "holds_file" / "checkpoints").write_text("")
@@ -256,7 +256,7 @@ def test_a_work_dir_that_takes_no_files_is_known_before_training(tmp_path, work_
         run(tmp_path, "--work-dir", str(tmp_path / work_dir))
 
 
-def test_a_checkpoint_of_before_videos_were_compared_goes_on_with_a_warning(whole, tmp_path, capsys):
+def test_an_old_checkpoint_without_video_digests_resumes_with_a_warning(whole, tmp_path, capsys):
     run(tmp_path, "--max-steps", "4")
     path = tmp_path / "run" / "checkpoints" / "step_00000004.pt"
     content = torch.load(path, weights_only=True)
@@ -275,7 +275,7 @@ def test_dry_run_describes_the_batch_and_writes_nothing(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
 
 
-def test_print_config_shows_every_value_as_it_will_be_used(tmp_path, capsys):
+def test_print_config_shows_the_final_values(tmp_path, capsys):
     run(tmp_path, "--print-config", "--set", "optim.lr=3e-4", "--data-dir", "some: where")
     tree = yaml.safe_load(capsys.readouterr().out)
     assert (tree["optim"]["lr"], tree["data"]["root"], tree["train"]["keep"]) == (3e-4, "some: where", 2)

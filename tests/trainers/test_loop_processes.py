@@ -20,7 +20,7 @@ from tests.helpers.loop import (
     history,
     lines,
     run,
-    run_both,
+    run_two_ranks,
     weights,
     write_recipe,
 )
@@ -38,27 +38,27 @@ def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[Any, ...]:
     return (loop_worker.__file__, "--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
 
 
-def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(tmp_path):
+def test_two_ranks_killed_then_stopped_resume_bit_identically(tmp_path):
     """Rank 1 is killed in step 7 of 15, and its successor gets SIGTERM in step 10, both in mid-epoch."""
-    assert run_both(tmp_path, name="whole")[0] == [0, 0]
-    first, second = run_both(tmp_path, "--set", "plan.kill_step=6")[0]
+    assert run_two_ranks(tmp_path, name="whole")[0] == [0, 0]
+    first, second = run_two_ranks(tmp_path, "--set", "plan.kill_step=6")[0]
     assert first != 0
     assert second == -signal.SIGKILL
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
-    status, output = run_both(tmp_path, "--set", "plan.term_step=9")
+    status, output = run_two_ranks(tmp_path, "--set", "plan.term_step=9")
     assert status == [128 + signal.SIGTERM] * 2
     assert "stopped by SIGTERM after step 10 of 15" in output
-    assert run_both(tmp_path)[0] == [0, 0]
+    assert run_two_ranks(tmp_path)[0] == [0, 0]
     assert history(tmp_path) == history(tmp_path, "whole")
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("train/loss")] == list(range(1, STEPS + 1))
 
 
-def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path):
+def test_two_ranks_make_the_steps_of_one_until_a_nonfinite_gradient(tmp_path):
     """With two micro-steps per step. Both ranks stop, and the error names the failing micro-step's videos."""
     options = ("--set", "net.plain=true", "--set", f"plan.nan_row={LATE_ROW}")
-    (first, _), output = run_both(tmp_path, *options, "--set", "train.accumulate=2", grace=0)  # as torchrun does
+    (first, _), output = run_two_ranks(tmp_path, *options, "--set", "train.accumulate=2", grace=0)  # as torchrun does
     assert first == 2
     (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: step 5: some samples have nan or infinity in clips")
@@ -71,14 +71,14 @@ def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path
             assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
 
 
-def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after_a_resume(tmp_path):
+def test_unreadable_videos_of_all_ranks_are_named_also_after_resume(tmp_path):
     order = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
     first, second = order[4], order[20]  # rank 1's first videos in steps 1 and 3, which have 8 each
-    status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
+    status, output = run_two_ranks(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
     assert status == [0, 0]
     table = tmp_path / "run" / "unreadable.csv"
     assert f"1 video unreadable (reasons in {table}): class/video_{first:02d}" in output
-    status, output = run_both(tmp_path, "--set", f"plan.lost_row={second}", "--max-steps", "4")
+    status, output = run_two_ranks(tmp_path, "--set", f"plan.lost_row={second}", "--max-steps", "4")
     assert status == [0, 0]
     names = [f"class/video_{row:02d}" for row in (first, second)]
     assert f"2 videos unreadable (reasons in {table}): {', '.join(names)}" in output
@@ -90,7 +90,7 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     ("number", "env", "status"),
     [(signal.SIGUSR1, {}, 138), (signal.SIGHUP, {}, 129), (signal.SIGUSR1, {"TORCHELASTIC_RUN_ID": "1"}, 0)],
 )
-def test_a_signal_from_outside_ends_with_the_status_of_a_shell_but_not_under_torchrun(tmp_path, number, env, status):
+def test_signals_give_a_shells_exit_status_except_under_torchrun(tmp_path, number, env, status):
     output, metrics = tmp_path / "output", tmp_path / "run" / "metrics.jsonl"
     process = start_command(*worker(tmp_path, "--set", "plan.seconds=0.2"), output=output, env=env)
     while not (metrics.exists() and len(lines(tmp_path)) >= 2):
@@ -104,17 +104,17 @@ def test_a_signal_from_outside_ends_with_the_status_of_a_shell_but_not_under_tor
     assert Path(last.rpartition(" ")[2]).is_file()
 
 
-def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
-    status, output = run_both(tmp_path, "--set", "plan.int_step=2")
+def test_ctrl_c_on_one_rank_saves_and_ends_both(tmp_path):
+    status, output = run_two_ranks(tmp_path, "--set", "plan.int_step=2")
     assert status == [128 + signal.SIGINT] * 2
     assert "stopped by Ctrl-C after step 3 of 15; the same command goes on from" in output
     assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
 
 
 @pytest.mark.timeout(300)
-def test_torchrun_starts_all_ranks_again_when_one_dies_and_the_run_goes_on(tmp_path):
+def test_torchrun_restarts_all_ranks_when_one_dies(tmp_path):
     """`--max-restarts`: without a name per start, gloo's ranks once looked for those of the previous start."""
-    assert run_both(tmp_path, name="whole")[0] == [0, 0]
+    assert run_two_ranks(tmp_path, name="whole")[0] == [0, 0]
     words = torchrun("--max-restarts=1", *worker(tmp_path, "--set", "plan.seconds=0.1"))
     metrics, environment = tmp_path / "run" / "metrics.jsonl", os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as agent:
@@ -134,7 +134,7 @@ def interrupt(*numbers: signal.Signals) -> None:
     assert stop.number == numbers[0]
 
 
-def test_a_second_ctrl_c_ends_the_process_at_once_also_as_torchrun_hands_it_on():
+def test_a_second_ctrl_c_ends_the_process_at_once():
     assert join([start(interrupt, signal.SIGINT)]) == [0]
     assert join([start(interrupt, signal.SIGINT, signal.SIGINT)]) == [-signal.SIGINT]
     assert join([start(interrupt, signal.SIGINT, signal.SIGTERM)]) == [-signal.SIGTERM]

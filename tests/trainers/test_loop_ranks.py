@@ -54,34 +54,34 @@ def seen():
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_every_rank_sees_the_same(seen, rank):
+def test_gather_and_broadcast_agree_on_every_rank(seen, rank):
     assert seen[rank]["gathered"] == [[1 / 3, 0.0], [1 + 1 / 3, -1.0]]
     assert seen[rank]["objects"] == [{"rank": 0}, {"rank": 1}]
     assert seen[rank]["made"] == "by 0"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_an_error_on_rank_0_is_everyones(seen, rank):
+def test_an_error_on_rank_0_is_raised_on_every_rank(seen, rank):
     assert seen[rank]["refused"] == "UserError: no such thing"
     assert seen[rank]["full"] == "OSError: [Errno 28] No space left on device"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_ranks_that_differ_say_in_what(seen, rank):
+def test_differing_ranks_name_the_difference(seen, rank):
     assert seen[rank]["same"] == "nothing was raised"
     host = socket.gethostname()
     assert f"differ in lr: 0.0 on rank 0, 0.1 on rank 1 ({host}); videos: 7 on rank 0, 8 on" in seen[rank]["other"]
 
 
-def test_ranks_that_parted_have_no_group_and_end_without_one(seen):
+def test_ranks_exit_cleanly_after_leaving_the_group(seen):
     assert [each["parted"] for each in seen] == [True, True]
 
 
-def test_seven_cores_are_three_threads_for_each_of_two_ranks(seen):
+def test_two_ranks_on_seven_cores_have_three_threads_each(seen):
     assert [each["threads"] for each in seen] == [3, 3]
 
 
-def test_what_a_cpu_cannot_do_is_said():
+def test_options_ignored_on_a_cpu_are_noted():
     train = Train(epochs=1, sync_bn=True, amp="bf16")
     one, two = (Ranks(torch.device("cpu"), world_size=size) for size in (1, 2))
     assert [note.split()[0] for note in build.ignored_options(train, one)] == ["train.amp"]

@@ -88,23 +88,23 @@ def expected_factor(name: str) -> float:
     return 0.5 if name.startswith("backbone.stem.") else 0.1 if name.startswith("backbone.") else 2.0
 
 
-@pytest.mark.parametrize("falls_to", [1.0, 0.25])
-def test_one_step_of_sgd_moves_each_part_by_rate_times_factor_times_gradient(falls_to):
+@pytest.mark.parametrize("plateau_factor", [1.0, 0.25])
+def test_sgd_moves_each_part_by_its_factor(plateau_factor):
     """Also after the rate has fallen at a plateau. Without momentum, decay and clipping."""
     net, plain = classifier(), classifier()
     assert any(name.startswith("backbone.stem.") for name, _ in plain.named_parameters())
     F.cross_entropy(plain.logits(batch()["clips"]), batch()["labels"]).backward()
     optim = Optim(lr=LR, momentum=0.0, weight_decay=0.0, clip_norm=None, lr_factors=FACTORS)
-    run = make_run(net, optim, validator=SimpleNamespace(lr_factor=falls_to))
+    run = make_run(net, optim, validator=SimpleNamespace(lr_factor=plateau_factor))
     train_step(run, iter(run.loader), 0)
     moved = dict(net.named_parameters())
     for name, parameter in plain.named_parameters():
-        step = falls_to * LR * expected_factor(name) * parameter.grad
+        step = plateau_factor * LR * expected_factor(name) * parameter.grad
         torch.testing.assert_close(moved[name].detach(), parameter.detach() - step, rtol=1e-4, atol=1e-6)
         assert step.abs().max() > 1e-5, name
 
 
-def test_three_steps_of_adamw_are_those_of_torch_with_three_groups():
+def test_adamw_matches_torch_with_three_groups():
     net, plain = classifier(), classifier()
     groups: dict[float, list[torch.nn.Parameter]] = {}
     for name, parameter in plain.named_parameters():
@@ -127,7 +127,7 @@ def test_three_steps_of_adamw_are_those_of_torch_with_three_groups():
         torch.testing.assert_close(moved[name], parameter, rtol=0, atol=1e-5, msg=name)
 
 
-def test_frozen_parameters_are_not_the_optimizers_and_their_part_is_still_known():
+def test_frozen_parameters_are_left_out_of_the_optimizer():
     net = classifier()
     net.freeze()
     (group,) = make_optimizer(net, Optim(lr_factors=FACTORS)).param_groups
@@ -136,27 +136,27 @@ def test_frozen_parameters_are_not_the_optimizers_and_their_part_is_still_known(
 
 
 @pytest.mark.parametrize("part", ["layer1", "back", "backbone.stem.", "head"])
-def test_a_part_that_the_network_lacks_is_refused_with_those_that_it_has(part):
+def test_an_unknown_part_lists_the_networks_parts(part):
     with pytest.raises(UserError, match=rf"the network has no part {part}; it has backbone, linear, and parts of them"):
         make_optimizer(classifier(), Optim(lr_factors=((part, 0.1),)))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_moments_stay_with_their_parameters_when_the_factors_change_in_mid_run(name, tmp_path, monkeypatch):
+def test_moments_keep_their_parameters_when_factors_change(name, tmp_path, monkeypatch):
     """Alternating factors sort parameters into two groups, which changes their order."""
     monkeypatch.chdir(tmp_path)  # the run's work dir is the current folder
     before = make_run(classifier(), Optim(name=name, lr=1e-3))
     train_step(before, iter(before.loader), 0)
-    wanted = {key: copy.deepcopy(before.optimizer.state[parameter]) for key, parameter in before.net.named_parameters()}
+    saved = {key: copy.deepcopy(before.optimizer.state[parameter]) for key, parameter in before.net.named_parameters()}
     write_config(Path(), before.config, before.id)
     runs.save(before, Path("checkpoints"), 1)
-    alternating = tuple((key.rpartition(".")[0], 0.1) for key in wanted if key.endswith(".weight"))[::2]
+    alternating = tuple((key.rpartition(".")[0], 0.1) for key in saved if key.endswith(".weight"))[::2]
     after = make_run(classifier(), Optim(name=name, lr=1e-3, lr_factors=alternating))
     _, step, _, _ = runs.resume(after, Path("checkpoints"), "auto")
     assert step == 1
     assert len(after.optimizer.param_groups) > 1
     for key, parameter in after.net.named_parameters():
         state = after.optimizer.state[parameter]
-        assert state.keys() == wanted[key].keys()
+        assert state.keys() == saved[key].keys()
         for moment, value in state.items():
-            assert torch.equal(value, wanted[key][moment]), (key, moment)
+            assert torch.equal(value, saved[key][moment]), (key, moment)

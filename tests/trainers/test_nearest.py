@@ -34,7 +34,7 @@ def slow_ranks(queries: Features, gallery: Features) -> list[float]:
     return places
 
 
-def test_recall_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_that_the_gallery_lacks():
+def test_recall_matches_a_slow_loop():
     queries, gallery = random_sets()
     found, places = search(queries, gallery), slow_ranks(queries, gallery)
     assert {place == np.inf for place in places} == {True, False}
@@ -42,24 +42,24 @@ def test_recall_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_that_t
         assert (found.ahead < k).tolist() == [place <= k for place in places]
 
 
-def test_the_nearest_are_those_of_a_sort_by_cosine():
+def test_nearest_neighbors_match_a_sort_by_cosine():
     queries, gallery = random_sets()
-    found, known = search(queries, gallery), np.flatnonzero(gallery.readable)
+    found, readable_rows = search(queries, gallery), np.flatnonzero(gallery.readable)
     a = queries.values[30] - queries.values[queries.readable].mean(0)
-    b = gallery.values[known] - gallery.values[known].mean(0)
+    b = gallery.values[readable_rows] - gallery.values[readable_rows].mean(0)
     cosines = torch.nn.functional.cosine_similarity(torch.from_numpy(b), torch.from_numpy(a)[None])
     top = cosines.topk(10)
-    assert found.rows[30].tolist() == known[top.indices].tolist()
+    assert found.rows[30].tolist() == readable_rows[top.indices].tolist()
     assert found.cosines[30] == pytest.approx(top.values.numpy(), abs=1e-5)
     assert (found.rows[5] == -1).all()  # query 5 is unreadable
     assert np.isnan(found.cosines[5]).all()
 
 
-def test_each_set_has_its_own_mean_subtracted():
+def test_each_set_is_centered_by_its_own_mean():
     """Two sets of four directions lie far from the origin on opposite sides: uncentered, all cosines are near -1."""
-    compass = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float64)
-    gallery = features(np.add(compass, [50, 20]), [0, 1, 2, 3])
-    queries = features(3 * compass[[1, 0, 3, 2]] - np.array([40, 90]), [1, 0, 3, 0])
+    unit_vectors = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float64)
+    gallery = features(np.add(unit_vectors, [50, 20]), [0, 1, 2, 3])
+    queries = features(3 * unit_vectors[[1, 0, 3, 2]] - np.array([40, 90]), [1, 0, 3, 0])
     found = search(queries, gallery)
     assert found.rows[:, 0].tolist() == [1, 0, 3, 2]
     assert found.cosines[0] == pytest.approx([1, 0, 0, -1], abs=1e-6)
@@ -67,7 +67,7 @@ def test_each_set_has_its_own_mean_subtracted():
     assert found.rows[0].tolist() == [1, 0, 2, 3]  # ties by name
 
 
-def test_of_equally_near_videos_another_class_counts_first_in_any_order():
+def test_ties_count_against_the_right_class():
     values = np.array([[1, 0], [1, 0], [-1, 0], [-1, 0]], np.float64)
     queries = features(values, [0, 0, 1, 2])
     for labels in ([0, 9, 1, 1], [9, 0, 1, 1]):
@@ -77,7 +77,7 @@ def test_of_equally_near_videos_another_class_counts_first_in_any_order():
     assert (search(queries, same_of_all).ahead == [3, 3, 3, 3]).all()
 
 
-def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
+def test_results_do_not_depend_on_the_order_of_the_sets():
     queries, gallery = random_sets()
     gallery.values[40:60] = gallery.values[60:80]  # duplicates, many of another class
     found = search(queries, gallery)
@@ -92,7 +92,7 @@ def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
         assert by_name(search(*others), *others) == by_name(found, queries, gallery)
 
 
-def test_chance_is_the_share_of_pairs_with_one_class():
+def test_chance_is_the_share_of_pairs_with_equal_class():
     queries, gallery = random_sets()
     labels = gallery.labels[gallery.readable].tolist()
     pairs = [a == b for a, b in product(queries.labels.tolist(), labels)]

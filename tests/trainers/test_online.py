@@ -15,7 +15,7 @@ from dali_pipelines.tasks import Task
 from nets.backbones import Backbone, create
 from nets.tasks import Pretext
 from tests.helpers import loop_worker
-from tests.helpers.loop import STEPS, assert_same_weights, history, run, run_both, weights
+from tests.helpers.loop import STEPS, assert_same_weights, history, run, run_two_ranks, weights
 from tests.helpers.ranks import ALONE
 from tests.helpers.runs import write_recipe
 from trainers.commands import pretrain
@@ -53,7 +53,7 @@ def test_rankme_of_k_equal_directions_is_k(rank):
     assert rankme(basis.repeat(20, 1)) == pytest.approx(rank, rel=1e-3)
 
 
-def test_rankme_is_the_paper_s_equation():
+def test_rankme_matches_the_papers_equation():
     values = np.random.default_rng(0).normal(size=(40, 6)) * [9, 3, 1, 0.5, 0.1, 0]
     singular = np.linalg.svd(values)[1]
     shares = [float(s) / float(sum(singular)) + 1e-7 for s in singular]
@@ -63,7 +63,7 @@ def test_rankme_is_the_paper_s_equation():
     assert rankme(torch.zeros(5, 3)) == pytest.approx(1, abs=1e-4)  # collapsed to zero
 
 
-def test_each_batch_is_a_test_before_it_is_learned_from():
+def test_each_batch_is_tested_before_it_is_learned():
     """Against AdamW on a linear layer; features are of the first view, in eval mode."""
     net, labels = tiny(), np.array([0, 1, 2, -1, 0, 1])
     probe = OnlineProbe(net, labels, classes=3, ranks=ALONE, bf16=False)
@@ -80,10 +80,10 @@ def test_each_batch_is_a_test_before_it_is_learned_from():
         assert isinstance(norm, nn.BatchNorm3d)
         mean = taken["clips"][:, 0].mean((2, 3, 4)) / math.sqrt(1 + norm.eps)
         seen.append(mean)
-        known = [place for place, row in enumerate(rows) if labels[row] >= 0]
-        x = mean[known]
+        labeled = [place for place, row in enumerate(rows) if labels[row] >= 0]
+        x = mean[labeled]
         x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
-        y = torch.from_numpy(labels[[rows[place] for place in known]])
+        y = torch.from_numpy(labels[[rows[place] for place in labeled]])
         hits += (head(x).argmax(1) == y).tolist()
         optimizer.zero_grad()
         nn.functional.cross_entropy(head(x), y).backward()
@@ -94,7 +94,7 @@ def test_each_batch_is_a_test_before_it_is_learned_from():
         torch.testing.assert_close(probe.state_dict()["head"][name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_the_backbone_keeps_its_state_and_the_modes_of_its_parts():
+def test_the_backbone_keeps_its_state_and_modes():
     net = tiny()
     net.train()
     net.backbone.get_submodule("dropout").eval()
@@ -109,7 +109,7 @@ def test_the_backbone_keeps_its_state_and_the_modes_of_its_parts():
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_the_window_holds_the_newest_clips_and_what_is_not_finite_is_left_out(monkeypatch):
+def test_the_window_holds_the_newest_finite_clips(monkeypatch):
     monkeypatch.setattr(online, "WINDOW", 4)
     probe = OnlineProbe(tiny(), np.zeros(6, np.int64), classes=0, ranks=ALONE, bf16=False)
     for step in range(4):
@@ -131,34 +131,34 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
-def plain(lines: list[dict]) -> list[dict]:
+def without_probe_figures(lines: list[dict]) -> list[dict]:
     return [{name: value for name, value in line.items() if name not in ("online_top1", "rankme")} for line in lines]
 
 
-def test_a_run_is_bit_for_bit_what_it_is_without(whole):
-    assert plain(history(whole)) == history(whole, "without")
+def test_the_online_probe_does_not_change_the_run(whole):
+    assert without_probe_figures(history(whole)) == history(whole, "without")
     assert_same_weights(weights(whole), weights(whole, name="without"))
     for line in history(whole):
         assert 0 <= line["online_top1"] <= 1
         assert 1 <= line["rankme"] <= 8
 
 
-def test_a_run_that_goes_on_logs_the_same_figures(whole, tmp_path):
+def test_a_resumed_run_logs_the_same_figures(whole, tmp_path):
     run(tmp_path, *PROBE, "--max-steps", "6")
     run(tmp_path, *PROBE)
     assert history(tmp_path) == history(whole)
 
 
-def test_a_run_may_begin_with_it_later_and_go_on_without(whole, tmp_path):
+def test_the_online_probe_can_be_switched_on_resume(whole, tmp_path):
     run(tmp_path, "--max-steps", "5")
     run(tmp_path, *PROBE, "--max-steps", "10")
     run(tmp_path)
-    assert plain(history(tmp_path)) == history(whole, "without")
+    assert without_probe_figures(history(tmp_path)) == history(whole, "without")
     assert ["rankme" in line for line in history(tmp_path)] == [False] * 5 + [True] * 5 + [False] * 5
     assert_same_weights(weights(tmp_path), weights(whole))
 
 
-def test_a_dataset_may_get_its_classes_during_a_run(whole, tmp_path, monkeypatch, capsys):
+def test_a_dataset_may_get_its_classes_between_resumes(whole, tmp_path, monkeypatch, capsys):
     """As `clipfeed lists` gives them."""
     with monkeypatch.context() as before:
         before.setattr(loop_worker.Index, "class_names", ())
@@ -170,14 +170,14 @@ def test_a_dataset_may_get_its_classes_during_a_run(whole, tmp_path, monkeypatch
     assert [line["rankme"] for line in history(tmp_path)] == [line["rankme"] for line in history(whole)]
 
 
-def test_figures_are_made_only_for_lines_and_micro_steps_change_nothing(whole, tmp_path, monkeypatch):
+def test_figures_are_computed_only_for_logged_lines(whole, tmp_path, monkeypatch):
     made = list[int]()
 
-    def noting(features: torch.Tensor) -> float:
+    def record(features: torch.Tensor) -> float:
         made.append(len(features))
         return 1.0
 
-    monkeypatch.setattr(online, "rankme", noting)
+    monkeypatch.setattr(online, "rankme", record)
     run(tmp_path, *PROBE, "--set", "train.log_every=4", "--set", "train.accumulate=2")
     assert made == [16, 32, 48, 60]  # per step, only the four clips of the last micro-step count
     content = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -185,12 +185,12 @@ def test_figures_are_made_only_for_lines_and_micro_steps_change_nothing(whole, t
 
 
 @pytest.mark.slow
-def test_two_ranks_log_what_one_does_also_after_a_kill(tmp_path):
+def test_two_ranks_log_the_figures_of_one_even_after_a_kill(tmp_path):
     """Without batch norm, whose statistics differ between ranks."""
     options = (*PROBE, "--set", "net.plain=true")
     run(tmp_path, *options, name="one")
-    run_both(tmp_path, *options, "--set", "plan.kill_step=6")
-    assert run_both(tmp_path, *options)[0] == [0, 0]
+    run_two_ranks(tmp_path, *options, "--set", "plan.kill_step=6")
+    assert run_two_ranks(tmp_path, *options)[0] == [0, 0]
     for ours, theirs in zip(history(tmp_path), history(tmp_path, "one"), strict=True):
         assert ours["online_top1"] == theirs["online_top1"]
         assert ours["rankme"] == pytest.approx(theirs["rankme"], rel=1e-4)
@@ -202,20 +202,20 @@ def test_videos_have_the_class_of_their_folder(vp9_store, tmp_path, monkeypatch)
     seen = dict[int, int]()
     real = OnlineProbe._learn
 
-    def noting(self, features, labels):
+    def record(self, features, labels):
         real(self, features, labels)
         seen.update(zip(rows, labels.tolist(), strict=True))
 
     update = OnlineProbe.update
     rows = list[int]()
 
-    def remembering(self, taken):
+    def record_remembered(self, taken):
         assert "labels" not in taken
         rows[:] = taken["index"].tolist()
         update(self, taken)
 
-    monkeypatch.setattr(OnlineProbe, "_learn", noting)
-    monkeypatch.setattr(OnlineProbe, "update", remembering)
+    monkeypatch.setattr(OnlineProbe, "_learn", record)
+    monkeypatch.setattr(OnlineProbe, "update", record_remembered)
     recipe = write_recipe(tmp_path, vp9_store.root)
     pretrain.main(["--config", str(recipe), "--device", "cpu", "--max-steps", "2", *PROBE])
     assert len(seen) > 3
@@ -226,7 +226,7 @@ def test_videos_have_the_class_of_their_folder(vp9_store, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("recipe", [name for name in names() if name.endswith("/demo")])
-def test_every_task_has_clips_that_its_backbone_takes(recipe):
+def test_every_task_has_clips_its_backbone_accepts(recipe):
     config = load(recipe)
     shape, dtype = Task(config.task, config.plan).batch_schema["clips"]
     net = Pretext()

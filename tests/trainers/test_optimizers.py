@@ -28,7 +28,7 @@ def slow_lars(weight, gradients, *, lr, momentum, weight_decay):
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 1, 2, 2), (5,)])
-def test_steps_of_lars_are_those_of_the_paper(shape, weight_decay):
+def test_lars_matches_the_paper(shape, weight_decay):
     rng = np.random.default_rng(0)
     start, *gradients = rng.normal(size=(5, *shape)).astype(np.float32)
     weight = nn.Parameter(torch.from_numpy(start.copy()))
@@ -41,7 +41,7 @@ def test_steps_of_lars_are_those_of_the_paper(shape, weight_decay):
     assert np.abs(expected - start).max() > 1e-3
 
 
-def test_lars_leaves_a_tensor_alone_that_has_no_gradient_and_one_of_zeros_takes_a_plain_step():
+def test_lars_skips_missing_gradients_and_steps_plainly_from_zero():
     idle, zeros = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.zeros(2, 2))
     zeros.grad = torch.ones(2, 2)
     LARS([idle, zeros], lr=0.5, momentum=0.9, weight_decay=0.1).step()
@@ -60,7 +60,7 @@ def network() -> nn.Module:
 
 @pytest.mark.parametrize("decays", [True, False])
 @pytest.mark.parametrize(("name", "factor"), [("sgd", 0.75), ("adamw", 0.75)])
-def test_norms_and_biases_are_kept_from_decay_where_the_recipe_says_so(name, factor, decays):
+def test_norms_and_biases_can_be_excluded_from_decay(name, factor, decays):
     """With a zero gradient only the decay is left: w becomes w * (1 - lr * decay)."""
     net = network()
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
@@ -70,7 +70,7 @@ def test_norms_and_biases_are_kept_from_decay_where_the_recipe_says_so(name, fac
         torch.testing.assert_close(parameter.detach(), before[name] * (1.0 if kept else factor))
 
 
-def test_moments_stay_with_their_parameters_when_the_decay_changes_in_mid_run():
+def test_moments_keep_their_parameters_when_decay_changes():
     net = network()
     for parameter in net.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -87,7 +87,7 @@ def test_moments_stay_with_their_parameters_when_the_decay_changes_in_mid_run():
         assert torch.equal(third.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
 
 
-def test_moments_are_counted_as_the_network_counts_its_parameters_whatever_the_groups_are():
+def test_saved_moments_are_in_the_networks_parameter_order():
     """Moments are numbered as in a single group, like those of older checkpoints."""
     net = network()
     for parameter in net.parameters():
@@ -100,12 +100,12 @@ def test_moments_are_counted_as_the_network_counts_its_parameters_whatever_the_g
     counted, expected = moments(two, net), one.state_dict()["state"]
     assert list(counted) != list(expected)  # the groups differ
     assert counted.keys() == expected.keys()
-    for place, known in expected.items():
-        assert torch.equal(counted[place]["exp_avg"], known["exp_avg"])
+    for place, expected_state in expected.items():
+        assert torch.equal(counted[place]["exp_avg"], expected_state["exp_avg"])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_moments_stay_with_their_weights_when_the_memory_order_changes_in_mid_run(name):
+def test_moments_keep_their_weights_when_memory_format_changes(name):
     """A resumed run may change `train.channels_last`, which must not affect the step."""
     torch.manual_seed(0)
     start, *gradients = torch.randn(3, 4, 3, 3, 3, 3)
@@ -126,12 +126,12 @@ def test_moments_stay_with_their_weights_when_the_memory_order_changes_in_mid_ru
         torch.testing.assert_close(*ends)
 
 
-def test_an_unknown_optimizer_is_refused_with_those_that_there_are():
+def test_unknown_optimizer_lists_the_known_ones():
     with pytest.raises(UserError, match=r"optim.name: no 'sdg'; did you mean sgd\?; there are: sgd, adam, adamw, lars"):
         make_optimizer(network(), Optim(name="sdg"))
 
 
-def test_every_optimizer_of_the_table_descends_and_resumes():
+def test_every_optimizer_descends_and_resumes():
     for name in OPTIMIZERS:
         runs = []
         for parts in ((6,), (3, 3)):
@@ -155,7 +155,7 @@ def test_every_optimizer_of_the_table_descends_and_resumes():
 
 
 @pytest.mark.parametrize("beta2", [0.95, 0.999])
-def test_beta2_of_adamw_is_that_of_the_paper(beta2):
+def test_adamw_matches_the_paper_for_any_beta2(beta2):
     """Against algorithm 2 of Loshchilov and Hutter (arXiv 1711.05101), in float64."""
     rng = np.random.default_rng(0)
     start, *gradients = rng.normal(size=(6, 3, 2)).astype(np.float32)

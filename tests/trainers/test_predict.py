@@ -35,39 +35,39 @@ def predicted(net: Classifier, index: Index, cfg: Config) -> Predictions:
 
 
 @pytest.fixture(scope="module")
-def both(vp9_store) -> dict[str, Predictions]:
+def predictions_by_average(vp9_store) -> dict[str, Predictions]:
     configs = {average: replace(CLIPS, test=replace(CLIPS.test, average=average)) for average in AVERAGES}
     return {average: predicted(classifier(), vp9_store, cfg) for average, cfg in configs.items()}
 
 
 @pytest.mark.parametrize("average", AVERAGES)
-def test_scores_are_means_over_clips_and_crops_as_in_plain_torch(both, vp9_store, average):
+def test_scores_match_plain_torchs_means_over_clips_and_crops(predictions_by_average, vp9_store, average):
     cfg = replace(CLIPS, test=replace(CLIPS.test, average=average))
-    found = both[average]
+    found = predictions_by_average[average]
     assert np.allclose(found.scores, slow_scores(classifier(), vp9_store, cfg), rtol=1e-4, atol=1e-5)
     assert found.names == list(vp9_store.names.texts())
     assert found.labels.tolist() == vp9_store.labels.tolist()
     assert found.views.tolist() == [9] * len(vp9_store)
 
 
-def test_means_of_probabilities_sum_to_1_and_are_not_the_probabilities_of_mean_logits(both):
-    logits, probabilities = (both[average].scores for average in AVERAGES)
+def test_averaging_probabilities_differs_from_averaging_logits(predictions_by_average):
+    logits, probabilities = (predictions_by_average[average].scores for average in AVERAGES)
     assert np.allclose(probabilities.sum(1), 1)
     assert np.abs(torch.from_numpy(logits).softmax(1).numpy() - probabilities).max() > 0.001
 
 
-def test_a_video_that_cannot_be_read_has_no_score_and_no_view_and_is_named(both, own_store):
+def test_an_unreadable_video_is_named_and_has_no_score(predictions_by_average, own_store):
     store = own_store.select([0, 1, 2, 3])
     store.path(2).unlink()
     found = predicted(classifier(), store, CLIPS)
     assert list(found.unreadable) == [store.info(2).name]
     assert np.isnan(found.scores).all(1).tolist() == [False, False, True, False]
     assert found.views.tolist() == [9, 9, 0, 9]
-    assert np.array_equal(found.scores[3], both["logits"].scores[3])
+    assert np.array_equal(found.scores[3], predictions_by_average["logits"].scores[3])
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 7])
-def test_top_k_is_torch_s(k):
+def test_top_k_matches_torch(k):
     rng = np.random.default_rng(k)
     scores, labels = rng.normal(size=(200, 7)), rng.integers(0, 7, 200)
     best = torch.from_numpy(scores).topk(k, dim=1).indices
@@ -86,7 +86,7 @@ def test_top_k_counts_equal_scores_and_missing_ones_as_wrong():
     assert [top_k(scores, labels, k) for k in (1, 3)] == [2 / 3, 2 / 3]
 
 
-def test_the_cross_entropy_is_that_of_the_videos_that_could_be_read():
+def test_cross_entropy_skips_unreadable_videos():
     rng = np.random.default_rng(0)
     scores, labels = rng.normal(size=(20, 4)), rng.integers(0, 4, 20)
     scores[3] = np.nan

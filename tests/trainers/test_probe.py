@@ -22,7 +22,7 @@ def blobs(count: int, classes: int, noise: float, seed: int) -> tuple[torch.Tens
     return 100 + 5 * (centers[y] + noise * torch.randn(count, 10, generator=generator)), y
 
 
-def test_separable_classes_are_told_apart_whatever_the_scale_of_the_features():
+def test_separable_classes_are_separated_at_any_feature_scale():
     classify = fit(*blobs(100, 4, 0.1, 0), classes=4)
     x, y = blobs(200, 4, 0.1, 1)
     assert (classify(x) == y).all()
@@ -36,7 +36,7 @@ def test_noise_is_classified_at_chance():
 
 
 @pytest.mark.parametrize("labels", [[2], [1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 2, 0]])
-def test_few_samples_and_few_classes_make_a_classifier_too(labels):
+def test_few_samples_are_enough_to_fit(labels):
     """With one class, everything is predicted as that class."""
     x = torch.randn(len(labels), 10, generator=torch.Generator().manual_seed(0))
     classify = fit(x, torch.tensor(labels), classes=4)
@@ -62,17 +62,17 @@ def test_chance_counts_the_classes_that_occur(train, test, chance):
     assert measured["chance"] == pytest.approx(chance)
 
 
-def test_the_interval_is_wilson_s():
+def test_the_interval_is_wilsons():
     """Newcombe 1998 gives 81 of 263 as 0.2553 to 0.3662."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert wilson(0, 20)[0] == pytest.approx(0, abs=1e-12)
     assert wilson(20, 20)[1] == pytest.approx(1)
 
 
-def test_the_report_draws_the_losses_and_averages_the_ends(tmp_path, capsys):
+def test_the_report_plots_losses_and_averages_both_ends(tmp_path, capsys):
     shutil.copy(ROOT / "configs" / "ctp" / "demo.yaml", tmp_path / "config.yaml")
-    steady = {"zero_loss": 9.0, "chance": 0.4, "clips_per_s": 5.0, "data_wait": 0.1}
-    rows = [{"step": s, "loss": 10.0 - s, "iou": s / 10, **steady} for s in range(1, 11)]
+    constant = {"zero_loss": 9.0, "chance": 0.4, "clips_per_s": 5.0, "data_wait": 0.1}
+    rows = [{"step": s, "loss": 10.0 - s, "iou": s / 10, **constant} for s in range(1, 11)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     measured = {"chance": 0.125, "probes": {"random": {"top1": 0.25, "interval": [0.2, 0.3]}}}
     (tmp_path / "probe.json").write_text(json.dumps(measured))
@@ -86,6 +86,6 @@ def test_the_report_draws_the_losses_and_averages_the_ends(tmp_path, capsys):
     assert "25.0 % top-1" in table
 
 
-def test_a_folder_without_a_run_is_named(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"metrics.jsonl.*work-dir"):
         report(["--work-dir", str(tmp_path), "--out", str(tmp_path / "loss.png")])

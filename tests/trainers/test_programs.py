@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(("backbone", "frames"), [("r3d_tiny", 8), ("resnet_tiny_transformer", 4), ("vit_tiny", 4)])
-def test_a_program_of_torch_export_takes_any_batch(backbone, frames):
+def test_torch_export_programs_take_any_batch_size(backbone, frames):
     torch.manual_seed(0)
     net, clips = create(backbone).eval(), torch.randn(5, 3, frames, 32, 32)
     content = programs.program(net, backbone, clips[0], ".pt2")
@@ -28,7 +28,7 @@ def test_a_program_of_torch_export_takes_any_batch(backbone, frames):
             torch.testing.assert_close(loaded(clips[:batch]), net(clips[:batch]), rtol=1e-4, atol=1e-4)
 
 
-def test_an_onnx_file_of_a_checkpoint_computes_its_features(tmp_path):
+def test_an_onnx_file_computes_the_checkpoints_features(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     net = write_checkpoint(tmp_path / "a.pt")
@@ -48,7 +48,7 @@ class Branching(nn.Module):
         return clips if clips.sum() > 0 else -clips
 
 
-def test_what_cannot_be_traced_says_why_and_leaves_no_file(tmp_path, monkeypatch):
+def test_an_untraceable_network_says_why_and_leaves_no_file(tmp_path, monkeypatch):
     write_checkpoint(tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"my_net cannot be written as \.pt2: .+"):
         programs.program(cast(Backbone, Branching().eval()), "my_net", torch.ones(3, 2, 4, 4), ".pt2")

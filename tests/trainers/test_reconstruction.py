@@ -24,7 +24,7 @@ class Dimmed(Pretext):
         return {"clip": batch["clips"], "dimmed": batch["clips"] / 2}
 
 
-def test_each_clip_of_a_batch_has_a_row_for_all_that_a_task_shows():
+def test_each_clip_has_a_row_per_picture_of_the_task():
     clips = torch.rand(PICTURED + 3, 3, FRAMES, SIDE, SIDE)
     net = Dimmed().train()
     image = reconstruction(net, {"clips": clips})
@@ -45,12 +45,12 @@ def test_each_clip_of_a_batch_has_a_row_for_all_that_a_task_shows():
                 np.testing.assert_allclose(shown, expected, atol=0.51)
 
 
-def test_a_task_with_nothing_to_show_has_no_picture():
+def test_a_task_without_reconstruction_has_no_picture():
     assert reconstruction(Pretext(), {"clips": torch.rand(1, 3, 1, 8, 8)}) is None
 
 
 @pytest.mark.slow
-def test_a_run_writes_it_with_its_checkpoint_and_the_report_says_where(demo_set, tmp_path, capsys):
+def test_a_run_writes_the_picture_and_the_report_names_it(demo_set, tmp_path, capsys):
     options = ["--data-dir", demo_set, "--work-dir", tmp_path / "run", "--max-steps", 1, "--device", "cpu"]
     options += ["--set", "train={log_every: 1, global_batch: 4}"]
     pretrain.main(["--config", *map(str, [ROOT / "configs/videomae/demo.yaml", *options])])

@@ -17,14 +17,14 @@ CPU = ["--device", "cpu"]
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def reject_url_folders(tmp_path, monkeypatch):
     """Run in a working directory in which a path made from the URL would show up."""
     monkeypatch.chdir(tmp_path)
     yield
     assert not list(tmp_path.glob("http*"))
 
 
-def test_finetuning_and_test_read_data_and_lists_at_the_url_and_find_what_they_find_on_the_disk(root, tmp_path):
+def test_finetune_and_test_from_a_url_match_the_local_results(root, tmp_path):
     results = {}
     with served(root) as files:
         for name, where in ("here", str(root)), ("there", files.url):
@@ -45,7 +45,7 @@ def test_finetuning_and_test_read_data_and_lists_at_the_url_and_find_what_they_f
         assert here == there
 
 
-def test_pretraining_takes_the_url_and_a_list_there(root, tmp_path):
+def test_pretraining_reads_dataset_and_list_from_a_url(root, tmp_path):
     recipe = write_pretraining(tmp_path, root)
     with served(root) as files:
         options = ["--data-dir", files.url, "--set", "data.list=train.txt", "--max-steps", "1"]
@@ -54,7 +54,7 @@ def test_pretraining_takes_the_url_and_a_list_there(root, tmp_path):
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
-def test_the_preview_is_that_of_the_disk(root, tmp_path):
+def test_the_preview_from_a_url_equals_the_local_one(root, tmp_path):
     recipe = write_pretraining(tmp_path, root)
     with served(root) as files:
         for name, where in ("here", root), ("there", files.url):
@@ -62,7 +62,7 @@ def test_the_preview_is_that_of_the_disk(root, tmp_path):
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()
 
 
-def test_features_of_a_dataset_and_of_a_video_at_a_url(root, tmp_path):
+def test_features_from_a_url_equal_local_ones(root, tmp_path):
     recipe = write_pretraining(tmp_path, root)
     pretrain.main(["--config", str(recipe), "--max-steps", "1", *CPU])
     with served(root) as files:
@@ -78,7 +78,7 @@ def test_features_of_a_dataset_and_of_a_video_at_a_url(root, tmp_path):
             assert (values[0] == values[1]).all()
 
 
-def test_the_url_of_nothing_is_an_error_that_names_it(root, tmp_path):
+def test_a_url_without_dataset_is_named(root, tmp_path):
     recipe = write_pretraining(tmp_path, root)
     with served(root) as files, pytest.raises(Exception, match=f"{files.url}/none is no prepared dataset"):
         pretrain.main(["--config", str(recipe), "--data-dir", f"{files.url}/none", *CPU])

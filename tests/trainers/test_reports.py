@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 LOGGERS = ("--set", "train.loggers=[tensorboard, csv]")
 
 
-def killed(tmp_path: Path, where: str, call: int, done: bool) -> None:
+def kill_training(tmp_path: Path, where: str, call: int, done: bool) -> None:
     """Train, and kill this process at the given call of a function, before or after it has run."""
     module, _, name = where.rpartition(".")
     owner = pkgutil.resolve_name(module)
@@ -43,7 +43,7 @@ def killed(tmp_path: Path, where: str, call: int, done: bool) -> None:
         loop_worker.main(["--config", str(write_recipe(tmp_path, "run")), "--device", "cpu", *LOGGERS])
 
 
-def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tmp_path):
+def test_no_report_repeats_or_misses_a_step_after_a_kill(tmp_path):
     moments = [
         ("trainers.engine.fit.open_loggers", 1, True),
         ("trainers.engine.loggers.TensorBoard.add_scalars", 3, True),
@@ -54,7 +54,7 @@ def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tm
         ("trainers.engine.loggers.Csv.add_scalars", 2, False),
         ("trainers.engine.metrics.Metrics.__exit__", 1, False),
     ]
-    assert [join([start(killed, tmp_path, *moment)]) for moment in moments] == [[-signal.SIGKILL]] * len(moments)
+    assert [join([start(kill_training, tmp_path, *moment)]) for moment in moments] == [[-signal.SIGKILL]] * len(moments)
     (tmp_path / "run" / "checkpoints" / f"step_{STEPS:08d}.pt").unlink()  # the last, written before the last kill
     run(tmp_path, *LOGGERS)
     run(tmp_path, *LOGGERS, name="whole")
@@ -68,14 +68,14 @@ def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tm
     ]
 
 
-def test_the_input_is_drawn_with_the_boxes_that_the_network_has_to_follow(vp9_store, monkeypatch):
+def test_the_input_picture_shows_the_networks_boxes(vp9_store, monkeypatch):
     drawn = []
 
-    def noted(samples, frames):
+    def record(samples, frames):
         drawn.extend(samples)
         return png(samples, frames)
 
-    monkeypatch.setattr(pictures, "png", noted)
+    monkeypatch.setattr(pictures, "png", record)
     loader = ClipLoader(vp9_store, Task("ctp", ctp.Config(strides=(1,))), batch_size=5, seed=3)
     batches = [*loader, *loader]  # two epochs
     picture = pictures.draw(loader, batches[-1])
@@ -94,8 +94,8 @@ def documented(title: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
 
 
-def test_the_docs_explain_each_figure_of_a_line_and_no_other(tmp_path):
+def test_the_docs_explain_exactly_the_figures_of_a_line(tmp_path):
     run(tmp_path, "--max-steps", "1")
     (line,) = lines(tmp_path)
-    of_the_task, not_here = {"target"}, {"cuda_peak_mib", "online_top1"}  # need a GPU and an online probe
-    assert documented("metrics.jsonl") == line.keys() - of_the_task | not_here
+    of_task, optional = {"target"}, {"cuda_peak_mib", "online_top1"}  # need a GPU and an online probe
+    assert documented("metrics.jsonl") == line.keys() - of_task | optional

@@ -16,7 +16,7 @@ from dali_pipelines.draw import GAP
 from tests.helpers.features import features
 from tests.helpers.ranks import ALONE, two_ranks
 from tests.helpers.results import rows
-from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
+from tests.helpers.retrieval import TEST, TRAIN, load_recipe, random_weights, recipe
 from tests.helpers.runs import ROOT
 from trainers.commands import test as test_command
 from trainers.engine.distributed import Ranks
@@ -30,8 +30,8 @@ def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
     """Return a recipe, a checkpoint, and the files and text of a retrieval with them."""
     folder = tmp_path_factory.mktemp("retrieval")
     path = recipe(folder, vp9_store.root)
-    weights = random_weights(folder, loaded(path))
-    text = protocols.retrieval(weights, loaded(path), ALONE, folder / "out")
+    weights = random_weights(folder, load_recipe(path))
+    text = protocols.retrieval(weights, load_recipe(path), ALONE, folder / "out")
     return SimpleNamespace(folder=folder, recipe=path, weights=weights, text=text, **results(folder / "out"))
 
 
@@ -39,7 +39,7 @@ def results(out: Path) -> dict[str, Any]:
     return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows(out / "neighbors.csv")}
 
 
-def test_the_files_agree_with_each_other_and_with_the_text(whole):
+def test_result_files_and_printed_text_agree(whole):
     first = [row for row in whole.rows if row["rank"] == "1"]
     assert sorted(row["query"] for row in first) == sorted(TEST)
     assert len(whole.rows) == len(TEST) * len(TRAIN)
@@ -54,7 +54,7 @@ def test_the_files_agree_with_each_other_and_with_the_text(whole):
     assert "R@10" not in whole.text
 
 
-def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whole):
+def test_borders_are_green_exactly_for_equal_classes(whole):
     picture = np.array(Image.open(whole.folder / "out" / "neighbors.png").convert("RGB")).astype(int)
     margin = 2 * GAP
     width = contact_sheet.THUMB[0] + 2 * contact_sheet.BORDER + GAP
@@ -79,7 +79,7 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
         ("retrieval", ("--set", "plan.test.crops=ten"), "ten"),
     ],
 )
-def test_features_come_from_center_crops_whatever_the_recipe_tests_its_classifier_on(protocol, options, crops):
+def test_features_come_from_center_crops_for_any_recipe(protocol, options, crops):
     """specs/evaluation.md 6, with Concepts' recipe."""
     trained: Any = SimpleNamespace(config=None, path="p", backbone="r2plus1d10")
     args = ("--checkpoint", "p", "--config", "recognition/concepts_r2plus1d10_ucf101", "--protocol", protocol, *options)
@@ -89,7 +89,7 @@ def test_features_come_from_center_crops_whatever_the_recipe_tests_its_classifie
 
 
 @pytest.mark.slow
-def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tmp_path):
+def test_results_do_not_depend_on_ranks_or_list_order(whole, vp9_store, tmp_path):
     path = recipe(tmp_path, vp9_store.root, TRAIN[::-1], [*TEST[2:], *TEST[:2]])
     shutil.copy(whole.weights.path, tmp_path)
     arguments = ("--config", path, "--checkpoint", tmp_path / "random.pt", "--device", "cpu")
@@ -108,13 +108,11 @@ def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tm
         assert ours == {name: value for name, value in theirs.items() if name != "cosine"}
 
 
-def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_out_both_named(
-    whole, own_store, tmp_path
-):
+def test_unreadable_queries_are_misses_and_gallery_videos_left_out(whole, own_store, tmp_path):
     path_of = dict(zip(own_store.names.texts(), map(own_store.path, range(len(own_store))), strict=True))
     path_of[TEST[0]].write_bytes(b"")
     path_of[TRAIN[2]].unlink()
-    config = loaded(recipe(tmp_path, own_store.root))
+    config = load_recipe(recipe(tmp_path, own_store.root))
     text = protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
     assert f"(queries, counted as misses: {TEST[0]})" in text
     assert f"(gallery, left out: {TRAIN[2]})" in text
@@ -124,23 +122,23 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
     assert found["json"]["gallery"] == 5
 
     rest = [name for name in TRAIN if name != TRAIN[2]]
-    config = loaded(recipe(tmp_path, own_store.root, rest, TEST[1:]))
+    config = load_recipe(recipe(tmp_path, own_store.root, rest, TEST[1:]))
     protocols.retrieval(whole.weights, config, ALONE, tmp_path / "without")
     without = results(tmp_path / "without")
     assert found["json"]["recall"] == {k: share * 3 / 4 for k, share in without["json"]["recall"].items()}
     assert found["json"]["recall"]["5"] > 0
-    alone = {"query": TEST[0], "class": "class1"} | dict.fromkeys(("rank", "nearest", "nearest_class", "same"), "")
-    assert found["rows"] == [alone | {"cosine": ""}, *without["rows"]]
+    missed = {"query": TEST[0], "class": "class1"} | dict.fromkeys(("rank", "nearest", "nearest_class", "same"), "")
+    assert found["rows"] == [missed | {"cosine": ""}, *without["rows"]]
 
 
 def test_a_video_in_both_sets_is_an_error(whole, vp9_store, tmp_path):
-    config = loaded(recipe(tmp_path, vp9_store.root, [*TRAIN, TEST[1]]))
+    config = load_recipe(recipe(tmp_path, vp9_store.root, [*TRAIN, TEST[1]]))
     with pytest.raises(UserError, match=f"1 of 4 test videos also in the training list, the first {TEST[1]}"):
         protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["linear", "knn", "attentive"])
-def test_a_probe_counts_unreadable_test_videos_as_wrong_and_writes_its_figures(vp9_store, tmp_path, monkeypatch, name):
+def test_a_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, monkeypatch, name):
     rng = np.random.default_rng(0)
     train = np.arange(40) % 2
     test = np.arange(20) % 2
@@ -164,19 +162,19 @@ def test_a_probe_counts_unreadable_test_videos_as_wrong_and_writes_its_figures(v
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_the_group_ends_before_rank_0_searches_or_fits_however_long_that_takes(monkeypatch, tmp_path, rank):
-    happened = []
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_, **__: happened.append("features"))
-    monkeypatch.setattr(Ranks, "end_group", lambda _: happened.append("group ended"))
+def test_the_group_ends_before_rank_0_searches_or_fits(monkeypatch, tmp_path, rank):
+    events = []
+    monkeypatch.setattr(protocols, "features_of_both", lambda *_, **__: events.append("features"))
+    monkeypatch.setattr(Ranks, "end_group", lambda _: events.append("group ended"))
 
-    def alone(*_):
-        happened.append("alone")
+    def run_alone(*_):
+        events.append("alone")
         return "figures"
 
     for name in ("write_retrieval", "_write_probe"):
-        monkeypatch.setattr(protocols, name, alone)
+        monkeypatch.setattr(protocols, name, run_alone)
     ranks = Ranks(torch.device("cpu"), rank, world_size=2)
     for protocol in (protocols.retrieval, protocols.linear, protocols.knn, protocols.attentive):
-        happened.clear()
+        events.clear()
         assert protocol(None, None, ranks, tmp_path) == ("" if rank else "figures")  # type: ignore[arg-type]
-        assert happened == ["features", "group ended"] + ["alone"] * (rank == 0)
+        assert events == ["features", "group ended"] + ["alone"] * (rank == 0)

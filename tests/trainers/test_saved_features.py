@@ -18,7 +18,7 @@ from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.tasks import Task
 from nets.backbones import create
 from tests.helpers.ranks import ALONE
-from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
+from tests.helpers.retrieval import TEST, TRAIN, load_recipe, random_weights, recipe
 from tests.helpers.stores import make_store
 from trainers.engine import checkpoint
 from trainers.evaluation import attentive, protocols, saved_features
@@ -45,8 +45,8 @@ def calls(monkeypatch) -> list[Index]:
 
 
 @pytest.fixture
-def start(vp9_store, tmp_path) -> Start:
-    config = loaded(recipe(tmp_path, vp9_store.root))
+def weights_and_config(vp9_store, tmp_path) -> Start:
+    config = load_recipe(recipe(tmp_path, vp9_store.root))
     return random_weights(tmp_path, config), config
 
 
@@ -54,8 +54,8 @@ def with_test(config: Recognition, **changes: object) -> Recognition:
     return replace(config, plan=replace(config.plan, test=replace(config.plan.test, **changes)))
 
 
-def test_a_feature_is_the_mean_of_unit_features_of_a_videos_clips(start):
-    weights, config = start
+def test_a_feature_is_the_mean_of_normalized_clip_features(weights_and_config):
+    weights, config = weights_and_config
     backbone = create("r3d_tiny").eval()
     weights.load_backbone(backbone, "r3d_tiny")
     sets = features_of_both(weights, config, ALONE)
@@ -69,11 +69,11 @@ def test_a_feature_is_the_mean_of_unit_features_of_a_videos_clips(start):
         assert sets.queries.values[place] == pytest.approx(pooled.mean(0).numpy(), abs=1e-5)
 
 
-def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Start, calls, tmp_path, capsys):
-    protocols.retrieval(*start, ALONE, tmp_path / "first")
+def test_protocols_share_saved_features(weights_and_config: Start, calls, tmp_path, capsys):
+    protocols.retrieval(*weights_and_config, ALONE, tmp_path / "first")
     assert [len(index) for index in calls] == [len(TRAIN), len(TEST)]
-    protocols.retrieval(*start, ALONE, tmp_path / "second")
-    protocols.linear(*start, ALONE, tmp_path / "linear")
+    protocols.retrieval(*weights_and_config, ALONE, tmp_path / "second")
+    protocols.linear(*weights_and_config, ALONE, tmp_path / "linear")
     assert len(calls) == 2
     first, second = (tmp_path / name for name in ("first", "second"))
     assert sorted(path.name for path in first.iterdir()) == ["neighbors.csv", "neighbors.png", "retrieval.json"]
@@ -82,27 +82,27 @@ def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Star
     assert "note: the features of 6 videos are those saved in " in capsys.readouterr().out
 
 
-def test_the_attentive_probe_measures_maps_of_the_same_videos_and_saves_none(start: Start, tmp_path, monkeypatch):
+def test_the_attentive_probe_saves_no_features(weights_and_config: Start, tmp_path, monkeypatch):
     monkeypatch.setattr(attentive, "MIN_STEPS", 30)
-    protocols.attentive(*start, ALONE, tmp_path / "out")
+    protocols.attentive(*weights_and_config, ALONE, tmp_path / "out")
     measured = json.loads((tmp_path / "out" / "attentive.json").read_text())
-    assert (measured["queries"], measured["gallery"], measured["sha256"]) == (4, 6, start[0].sha256)
+    assert (measured["queries"], measured["gallery"], measured["sha256"]) == (4, 6, weights_and_config[0].sha256)
     assert measured["top1"] in (0, 0.25, 0.5, 0.75, 1)
     assert not (tmp_path / "features").exists()
-    sets = features_of_both(*start, ALONE, tokens=True)
+    sets = features_of_both(*weights_and_config, ALONE, tokens=True)
     assert (sets.queries.values.ndim, sets.queries.names) == (3, TEST)
 
 
-def test_another_checkpoint_in_the_same_folder_has_features_of_its_own(start: Start, calls, tmp_path):
-    before = features_of_both(*start, ALONE)
-    after = features_of_both(random_weights(tmp_path, start[1], seed=1), start[1], ALONE)
+def test_another_checkpoint_has_its_own_features(weights_and_config: Start, calls, tmp_path):
+    before = features_of_both(*weights_and_config, ALONE)
+    after = features_of_both(random_weights(tmp_path, weights_and_config[1], seed=1), weights_and_config[1], ALONE)
     assert len(calls) == 4
     assert not np.allclose(before.queries.values, after.queries.values)
 
 
-def test_other_clips_and_other_lists_are_made_anew(start: Start, calls, vp9_store, tmp_path):
-    weights, config = start
-    features_of_both(*start, ALONE)
+def test_other_clips_or_lists_are_computed_again(weights_and_config: Start, calls, vp9_store, tmp_path):
+    weights, config = weights_and_config
+    features_of_both(*weights_and_config, ALONE)
     for changed in (
         replace(config, plan=replace(config.plan, stride=1)),
         with_test(config, clips=1),
@@ -112,14 +112,14 @@ def test_other_clips_and_other_lists_are_made_anew(start: Start, calls, vp9_stor
         features_of_both(weights, changed, ALONE)
         assert len(calls) == before + 2
     before = len(calls)
-    features_of_both(weights, loaded(recipe(tmp_path, vp9_store.root, TRAIN[::-1])), ALONE)
+    features_of_both(weights, load_recipe(recipe(tmp_path, vp9_store.root, TRAIN[::-1])), ALONE)
     assert [index.names.texts() for index in calls[before:]] == [tuple(TRAIN[::-1])]  # the test list is unchanged
 
 
-def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9_store, tmp_path):
+def test_keys_depend_on_files_folder_and_names_of_the_dataset(vp9_store, tmp_path):
     shutil.copytree(vp9_store.root, tmp_path / "copy")
     again = make_store(tmp_path / "again", gop=4)
-    plan = loaded(recipe(tmp_path, vp9_store.root)).plan
+    plan = load_recipe(recipe(tmp_path, vp9_store.root)).plan
     keys = {key("0", replace(index, root=vp9_store.root), plan) for index in (vp9_store, Index.load(tmp_path / "copy"))}
     assert len(keys) == 1
     assert key("0", replace(again, root=vp9_store.root), plan) not in keys
@@ -129,8 +129,8 @@ def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "rows"])
-def test_a_damaged_file_is_made_again_with_a_note(start: Start, calls, damage, tmp_path, capsys):
-    before = features_of_both(*start, ALONE)
+def test_a_damaged_file_is_computed_again_with_a_note(weights_and_config: Start, calls, damage, tmp_path, capsys):
+    before = features_of_both(*weights_and_config, ALONE)
     for path in (tmp_path / "features").iterdir():
         content = bytearray(path.read_bytes())
         if damage == "cut":
@@ -143,53 +143,53 @@ def test_a_damaged_file_is_made_again_with_a_note(start: Start, calls, damage, t
         else:
             np.savez(path, values=np.zeros((99, 3), np.float32))
     capsys.readouterr()
-    after = features_of_both(*start, ALONE)
+    after = features_of_both(*weights_and_config, ALONE)
     assert len(calls) == 4
     assert capsys.readouterr().out.count("are damaged (") == 2
     assert np.array_equal(before.gallery.values, after.gallery.values)
-    features_of_both(*start, ALONE)
+    features_of_both(*weights_and_config, ALONE)
     assert len(calls) == 4
 
 
-def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls, own_store, tmp_path):
+def test_features_are_not_saved_if_a_video_is_unreadable(weights_and_config: Start, calls, own_store, tmp_path):
     lost = own_store.path(own_store.names.texts().index(TEST[1]))
     lost.rename(tmp_path / "aside.mp4")
-    config = loaded(recipe(tmp_path, own_store.root))
-    first = features_of_both(start[0], config, ALONE)
+    config = load_recipe(recipe(tmp_path, own_store.root))
+    first = features_of_both(weights_and_config[0], config, ALONE)
     assert [*first.queries.unreadable] == [TEST[1]]
     (tmp_path / "aside.mp4").rename(lost)
-    second = features_of_both(start[0], config, ALONE)
+    second = features_of_both(weights_and_config[0], config, ALONE)
     assert [len(index) for index in calls] == [6, 4, 4]
     assert second.queries.readable.all()
     assert np.array_equal(second.queries.values[0], first.queries.values[0])
 
 
-def test_a_folder_that_takes_no_files_costs_only_a_note(start: Start, tmp_path, capsys):
+def test_an_unwritable_folder_costs_only_a_note(weights_and_config: Start, tmp_path, capsys):
     (tmp_path / "features").write_text("in the way")
-    assert features_of_both(*start, ALONE).gallery.readable.all()
+    assert features_of_both(*weights_and_config, ALONE).gallery.readable.all()
     assert f"cannot be saved in {tmp_path / 'features'}: " in capsys.readouterr().out
 
 
-def test_a_network_whose_features_overflow_is_an_error_and_its_features_are_not_saved(start: Start, tmp_path):
-    path: Path = start[0].path
+def test_overflowing_features_are_an_error_and_not_saved(weights_and_config: Start, tmp_path):
+    path: Path = weights_and_config[0].path
     content = checkpoint.read(path)
     next(iter(content["model"].values())).fill_(3e38)
     checkpoint.write(path, content)
     with pytest.raises(UserError, match=f"features of 6 of 6 videos are not finite, the first {TRAIN[0]}: "):
-        features_of_both(read(path), start[1], ALONE)
+        features_of_both(read(path), weights_and_config[1], ALONE)
     assert not (tmp_path / "features").exists()
 
 
 def test_classes_without_a_training_video_are_noted(vp9_store, tmp_path, capsys):
-    config = loaded(recipe(tmp_path, vp9_store.root, TRAIN[::2], TEST))
+    config = load_recipe(recipe(tmp_path, vp9_store.root, TRAIN[::2], TEST))
     features_of_both(random_weights(tmp_path, config), config, ALONE)
     note = "no training video of 1 of 2 classes (class1); 2 test videos of such a class"
     assert f"note: {note}\n" in capsys.readouterr().out
 
 
-def test_the_flaws_of_the_original_come_back_by_name(start):
+def test_reference_switches_change_the_features(weights_and_config):
     """One random clip per gallery video, and color jitter in three of ten clips (specs/evaluation.md 6)."""
-    weights, config = start
+    weights, config = weights_and_config
     reference = config.plan.test.reference
     plain = features_of_both(weights, config, ALONE)
     random = features_of_both(weights, with_test(config, reference=replace(reference, gallery_random_clip=True)), ALONE)
@@ -202,8 +202,8 @@ def test_the_flaws_of_the_original_come_back_by_name(start):
         assert 0 < changed.sum() < len(changed)
 
 
-def test_clips_unlike_those_of_the_pretraining_are_noted(start: Start, capsys):
-    weights, config = start
+def test_clips_unlike_those_of_pretraining_are_noted(weights_and_config: Start, capsys):
+    weights, config = weights_and_config
     clip = {"num_frames": 16, "strides": [4, 8], "normalization": "imagenet"}
     features_of_both(replace(weights, clip=clip), config, ALONE)
     printed = capsys.readouterr().out

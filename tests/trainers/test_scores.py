@@ -14,7 +14,7 @@ from trainers.evaluation.predict import Predictions, top_k
 pytestmark = pytest.mark.slow
 
 
-def some_predictions(classes: int = 6, videos: int = 80) -> Predictions:
+def random_predictions(classes: int = 6, videos: int = 80) -> Predictions:
     """Make random predictions: class 0 mostly right, class 4 without videos, some videos unreadable, some ties."""
     rng = np.random.default_rng(0)
     labels = rng.choice([k for k in range(classes) if k != 4], videos)
@@ -34,8 +34,8 @@ def slow_guess(values: np.ndarray, label: int) -> str:
     return f"class{min([k for k in best if k != label] or [label])}"
 
 
-def test_tables_and_mean_class_accuracy_are_those_of_a_slow_loop(tmp_path):
-    found = some_predictions()
+def test_tables_and_mean_class_accuracy_match_a_slow_loop(tmp_path):
+    found = random_predictions()
     classes = [f"class{k}" for k in range(6)]
     counts: Counter[tuple[str, str]] = Counter()
     wrong: dict[str, Counter[str]] = {name: Counter() for name in classes}
@@ -70,8 +70,8 @@ def test_tables_and_mean_class_accuracy_are_those_of_a_slow_loop(tmp_path):
     assert figures["top1"] == top_k(found.scores, found.labels, 1)
 
 
-def test_scores_that_are_not_finite_are_an_error_and_no_low_accuracy():
-    found = some_predictions()
+def test_nonfinite_scores_are_an_error():
+    found = random_predictions()
     found.scores[np.flatnonzero(found.views)[[2, 5]], 1] = np.inf, np.nan
     first = found.names[np.flatnonzero(found.views)[2]]
     with pytest.raises(UserError, match=rf"2 of 80 videos are not finite, the first {first}: .*too large"):
@@ -79,7 +79,7 @@ def test_scores_that_are_not_finite_are_an_error_and_no_low_accuracy():
 
 
 @pytest.mark.parametrize("classes", [3, 21])
-def test_the_picture_is_dark_where_the_videos_are(tmp_path, classes):
+def test_the_confusion_picture_is_dark_at_its_counts(tmp_path, classes):
     """Correct answers lie on the falling diagonal, mirrored ones on the rising diagonal."""
     names = [f"class {k} " + "with a long name " * (k % 3) for k in range(classes)]
     for table, slope in ((np.eye(classes), 1), (np.eye(classes)[::-1], -1)):

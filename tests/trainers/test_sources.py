@@ -16,10 +16,10 @@ class BesideAnotherNode(Ranks):
         return [mine, "/on/another/node"] if isinstance(mine, str) else [mine, mine]
 
 
-def test_what_one_node_encodes_and_another_does_not_see_is_an_error_that_says_what_to_set(tmp_path):
+def test_a_temporary_folder_not_shared_by_nodes_is_an_error(tmp_path):
     """Its videos were once unreadable on the other node."""
     (tmp_path / "videos").mkdir()
-    lying = make_video(tmp_path / "lying.mp4", frames=5, size=(96, 64))
-    run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", tmp_path / "videos" / "phone.mp4")
+    sideways = make_video(tmp_path / "lying.mp4", frames=5, size=(96, 64))
+    run_ffmpeg("-display_rotation", "90", "-i", sideways, "-c", "copy", tmp_path / "videos" / "phone.mp4")
     with pytest.raises(UserError, match=r"into /on/another/node, which not all nodes see: set TMPDIR"):
         open_videos([tmp_path / "videos"], BesideAnotherNode(torch.device("cpu")), workers=0)

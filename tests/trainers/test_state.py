@@ -36,13 +36,13 @@ def with_nan(state):
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_prefixes_of_wrappers_are_dropped(ours, tmp_path, prefix):
+def test_wrapper_prefixes_are_removed(ours, tmp_path, prefix):
     model = read(ours).model
     wrapped = changed(ours, tmp_path, lambda state: {f"{prefix}{key}": value for key, value in state.items()})
     assert list(read(wrapped).model) == list(model)
 
 
-def test_the_prefix_of_a_compiled_part_is_dropped_and_a_module_of_that_name_stays():
+def test_prefixes_of_compiled_parts_are_removed_but_not_module_names():
     """As left by `net.backbone = torch.compile(net.backbone)`."""
     keys = ("backbone._orig_mod.conv.weight", "module.a._orig_mod.b._orig_mod.c", "blocks.module.weight")
     assert list(plain(dict.fromkeys(keys, torch.ones(1)), "x.pt")) == [
@@ -58,14 +58,14 @@ def test_a_tensor_with_and_without_a_prefix_is_refused():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_a_tensor_that_is_not_finite_is_named(value):
+def test_nonfinite_tensors_are_named(value):
     state = {"a": torch.ones(3), "count": torch.tensor(3), "b": torch.tensor([1, value]), "half": torch.ones(2).half()}
     require_finite({key: state[key] for key in ("a", "count", "half")}, "x.pt")
     with pytest.raises(UserError, match=r"x.pt holds nan or infinity in 1 of 4 tensors \(b\): .* earlier checkpoint"):
         require_finite(state, "x.pt")
 
 
-def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
+def test_weights_with_nan_are_refused(ours, tmp_path):
     """extract_features, finetune, test, probe, export and clipfeed.load_weights all call `read`."""
     broken = changed(ours, tmp_path, with_nan)
     with pytest.raises(
@@ -80,7 +80,7 @@ def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
         read(out)
 
 
-def test_features_of_a_network_with_nan_are_refused_before_a_video_is_looked_for(ours, tmp_path):
+def test_weights_with_nan_are_refused_before_searching_videos(ours, tmp_path):
     """Once reported as "64 features of 48 videos, 0 unreadable", all of them nan."""
     with pytest.raises(UserError, match=r"holds nan or infinity in 1 of"):
         extract_features(changed(ours, tmp_path, with_nan), tmp_path / "gone")

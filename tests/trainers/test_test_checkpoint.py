@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from tests.helpers.classified import CLASSES, RECIPE, other, saved, train_guesser, video_test, with_classes
+from tests.helpers.classified import CLASSES, RECIPE, changed_checkpoint, saved, train_guesser, video_test, with_classes
 from tests.helpers.results import result
 from tests.helpers.runs import write_recipe
 from trainers.commands import pretrain
@@ -24,10 +24,10 @@ def trained(vp9_store, tmp_path_factory) -> Path:
     return train_guesser(vp9_store, tmp_path_factory.mktemp("trained"))
 
 
-def test_of_a_run_the_best_checkpoint_is_tested_and_a_damaged_one_is_not_passed_over(trained, tmp_path, capsys):
+def test_the_best_checkpoint_of_a_run_is_tested_and_must_be_intact(trained, tmp_path, capsys):
     shutil.copytree(trained / "run", tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.pt"
-    shutil.copy(other(trained, tmp_path, step=77), best)
+    shutil.copy(changed_checkpoint(trained, tmp_path, step=77), best)
     video_test("--checkpoint", tmp_path / "run", "--clips", 1)
     assert f"checkpoint  {best} (r3d_tiny, step 77)" in capsys.readouterr().out
     assert result(tmp_path / "run" / "test_video")["step"] == 77
@@ -36,13 +36,13 @@ def test_of_a_run_the_best_checkpoint_is_tested_and_a_damaged_one_is_not_passed_
         video_test("--checkpoint", tmp_path / "run")
 
 
-def test_without_names_the_order_is_taken_for_the_same_and_said_to_be(trained, tmp_path, capsys):
-    video_test("--checkpoint", other(trained, tmp_path, classes=[]), "--clips", 1)
+def test_a_checkpoint_without_class_names_is_noted(trained, tmp_path, capsys):
+    video_test("--checkpoint", changed_checkpoint(trained, tmp_path, classes=[]), "--clips", 1)
     assert "does not name its classes; they are taken to be in the dataset's order" in capsys.readouterr().out
     assert saved(tmp_path / "test_video").classes.tolist() == list(CLASSES)
 
 
-def test_other_classes_are_refused_with_both_numbers_and_the_first_names(trained, tmp_path):
+def test_other_classes_are_refused_with_counts_and_names(trained, tmp_path):
     labels = np.arange(12) % 3
     renamed = with_classes(trained, tmp_path / "renamed", ("walk", "jump", "fly"), labels)
     message = (
@@ -53,16 +53,16 @@ def test_other_classes_are_refused_with_both_numbers_and_the_first_names(trained
     more = with_classes(trained, tmp_path / "more", (*CLASSES, "a", "b", "c", "d"), labels)
     with pytest.raises(UserError, match=r"has 3 classes, .*more has 7, .* same: only the dataset has a, b, c \.\.\.\."):
         video_test("--checkpoint", trained / "run", "--data-dir", more)
-    nameless = other(trained, tmp_path, classes=[])
+    nameless = changed_checkpoint(trained, tmp_path, classes=[])
     with pytest.raises(UserError, match=r"other.pt has 3 classes, .*more has 7, and they are not the same\. Choose"):
         video_test("--checkpoint", nameless, "--data-dir", more)
 
 
-def test_what_is_no_classifier_or_no_longer_one_is_refused(trained, vp9_store, tmp_path):
+def test_checkpoints_without_classifier_are_refused(trained, vp9_store, tmp_path):
     (path,) = (trained / "run" / "checkpoints").glob("*.pt")
     model = {key: value for key, value in checkpoint.read(path)["model"].items() if key != "linear.weight"}
     with pytest.raises(UserError, match=r"classifier of .*other.pt does not fit .*: it has no linear.weight"):
-        video_test("--checkpoint", other(trained, tmp_path, model=model))
+        video_test("--checkpoint", changed_checkpoint(trained, tmp_path, model=model))
     pretrain.main(["--config", str(write_recipe(tmp_path, vp9_store.root)), "--device", "cpu", "--max-steps", "1"])
     with pytest.raises(UserError, match=r"is of the task ctp and has no classifier: finetune it"):
         video_test("--checkpoint", tmp_path / "run")
@@ -72,7 +72,7 @@ def test_what_is_no_classifier_or_no_longer_one_is_refused(trained, vp9_store, t
         video_test("--checkpoint", trained / "run", "--config", tmp_path / "run.yaml")
 
 
-def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(trained, tmp_path):
+def test_invalid_lists_settings_and_outputs_are_named_before_the_test(trained, tmp_path):
     args = ["--checkpoint", trained / "run", "--out", tmp_path / "out"]
     (tmp_path / "list.txt").write_text("class1/video01\nclass0/gone\n")
     with pytest.raises(UserError, match=r"list.txt names 1 video that .* does not hold \(class0/gone\)"):
@@ -89,16 +89,14 @@ def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(tr
 
 
 @pytest.mark.parametrize("protocol", ["retrieval", "linear", "of_ones_own"])
-def test_other_protocols_and_an_added_one_get_the_checkpoint_s_backbone(
-    trained, tmp_path, monkeypatch, capsys, protocol
-):
+def test_every_protocol_gets_the_checkpoints_backbone(trained, tmp_path, monkeypatch, capsys, protocol):
     calls: list[Any] = []
 
-    def stand_in(*given: object) -> str:
+    def record_call(*given: object) -> str:
         calls.append(given)
         return "all found"
 
-    monkeypatch.setitem(PROTOCOLS, protocol, stand_in)
+    monkeypatch.setitem(PROTOCOLS, protocol, record_call)
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(folder=trained).replace("r3d_tiny", "r3d18"))
     args = ["--checkpoint", trained / "run", "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "out"]
     testing.main(["--protocol", protocol, "--device", "cpu", *map(str, args)])

@@ -12,7 +12,16 @@ from dali_pipelines.datasets.open import open_dataset
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
-from tests.helpers.classified import CLASSES, CLIPS, RECIPE, other, saved, train_guesser, video_test, with_classes
+from tests.helpers.classified import (
+    CLASSES,
+    CLIPS,
+    RECIPE,
+    changed_checkpoint,
+    saved,
+    train_guesser,
+    video_test,
+    with_classes,
+)
 from tests.helpers.ranks import two_ranks
 from tests.helpers.results import result, rows
 from tests.helpers.runs import ROOT
@@ -40,7 +49,7 @@ def tested(trained) -> Path:
 # Figures
 
 
-def test_scores_are_those_of_plain_torch_and_the_figures_follow_from_them(trained, tested):
+def test_scores_and_figures_match_plain_torch(trained, tested):
     net = Classifier(create("r3d_tiny"), 3, NetConfig())
     (path,) = (trained / "run" / "checkpoints").glob("*.pt")
     net.load_state_dict(checkpoint.read(path)["model"])
@@ -65,7 +74,7 @@ def test_scores_are_those_of_plain_torch_and_the_figures_follow_from_them(traine
     assert [int(row["correct"]) for row in rows(tested / "predictions.csv")] == right.tolist()
 
 
-def test_videos_that_cannot_be_read_are_wrong_and_named_alike_with_one_rank_and_with_two(trained, tested, tmp_path):
+def test_unreadable_videos_count_as_wrong_on_one_rank_and_two(trained, tested, tmp_path):
     shutil.copytree(trained / "data", tmp_path / "data")
     index = open_dataset(tmp_path / "data", tmp_path / "data" / "test.txt").index
     short, garbled = index.path(1), index.path(8)
@@ -101,7 +110,7 @@ def test_videos_that_cannot_be_read_are_wrong_and_named_alike_with_one_rank_and_
         assert column == dict(zip(CLASSES, np.bincount(index.labels[[1, 8]], minlength=3).tolist(), strict=True))
 
 
-def test_the_order_of_the_list_changes_no_score_and_no_figure(trained, tested, tmp_path):
+def test_results_do_not_depend_on_list_order(trained, tested, tmp_path):
     lines = (trained / "data" / "test.txt").read_text().splitlines()
     order = np.random.default_rng(0).permutation(11)
     (tmp_path / "other.txt").write_text("".join(f"{lines[row]}\n" for row in order))
@@ -113,7 +122,7 @@ def test_the_order_of_the_list_changes_no_score_and_no_figure(trained, tested, t
     assert (tmp_path / "confusion.csv").read_text() == (tested / "confusion.csv").read_text()
 
 
-def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them(trained, tested, tmp_path):
+def test_classes_are_matched_by_name_in_any_order(trained, tested, tmp_path):
     names = ("jump", "run", "walk")
     labels = np.array([names.index(CLASSES[row % 3]) for row in range(12)])
     data = with_classes(trained, tmp_path / "data", names, labels)
@@ -124,7 +133,7 @@ def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them
     assert result(tmp_path / "out") | same == result(tested) | same
 
 
-def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(trained, tmp_path, capsys):
+def test_clips_crops_and_split_are_options(trained, tmp_path, capsys):
     args = ["--checkpoint", trained / "run", "--out", tmp_path, "--clips", "windows", "--crops", "five"]
     with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):
         video_test(*args, "--set", "data.split=2")
@@ -142,20 +151,20 @@ def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(t
     assert notes[-1].startswith("11 of 11 test videos also in the training list, such as class0/video02: ")
 
 
-def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(trained, tmp_path, capsys):
+def test_classes_missing_from_the_training_list_are_noted(trained, tmp_path, capsys):
     """According to the training list of the checkpoint's recipe."""
     names = (trained / "data" / "test.txt").read_text().splitlines()
     (trained / "data" / "some.txt").write_text("class0/video00\n")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(folder=trained))
     config = load(recipe, ["data.list=some.txt", "data.test_list=none.txt"])
-    path = other(trained, tmp_path, config=dump(config))
+    path = changed_checkpoint(trained, tmp_path, config=dump(config))
     (trained / "data" / "none.txt").write_text("\n".join(names))
     video_test("--checkpoint", path, "--clips", 1)
     printed = capsys.readouterr().out
     assert "also in the training list" not in printed
     assert "note: no training video of 2 of 3 classes (jump, run); 8 test videos of such a class" in printed
-    lost = other(trained, tmp_path, config=dump(load(recipe, ["data.list=gone.txt"])))
+    lost = changed_checkpoint(trained, tmp_path, config=dump(load(recipe, ["data.list=gone.txt"])))
     video_test("--checkpoint", lost, "--clips", 1)
     assert "note:" not in capsys.readouterr().out
 
@@ -164,7 +173,7 @@ def test_the_best_of_another_run_is_never_tested(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.pt"
     for run in ("0123456789ab", ""):  # another run, and one without an id
-        shutil.copy(other(trained, tmp_path, run=run), best)
+        shutil.copy(changed_checkpoint(trained, tmp_path, run=run), best)
         with pytest.raises(
             UserError, match=r"best.pt is of another run than step_00000001.pt beside it; say which one"
         ):

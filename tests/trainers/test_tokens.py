@@ -64,7 +64,7 @@ def averaged(map_CTHW: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("clips", "crops"), [(1, "center"), (2, "three"), (8, "three"), (4, "ten")])
-def test_tokens_are_blocks_of_the_maps_of_a_videos_clips_in_time(vp9_store, clips, crops):
+def test_tokens_are_block_means_of_feature_maps_in_time(vp9_store, clips, crops):
     """8 clips with three crops take two parts of a video."""
     cfg = config(clips, crops)
     found = tokens(Blocks().eval(), vp9_store, cfg)
@@ -76,7 +76,7 @@ def test_tokens_are_blocks_of_the_maps_of_a_videos_clips_in_time(vp9_store, clip
     assert np.ptp(found.values[0].reshape(4, 4, 4, 3), axis=0).max() > 0.05  # otherwise time could be any axis
 
 
-def test_videos_with_another_number_of_windows_have_equally_many_tokens(vp9_store):
+def test_the_number_of_tokens_does_not_depend_on_windows(vp9_store):
     cfg = config("windows")
     found = tokens(Blocks().eval(), vp9_store, cfg)
     assert found.values.shape == (3, 64, 3)
@@ -86,7 +86,7 @@ def test_videos_with_another_number_of_windows_have_equally_many_tokens(vp9_stor
     np.testing.assert_allclose(found.values[0], bins.flatten(1).T.numpy(), atol=4e-3)
 
 
-def test_small_maps_stay_small_and_their_mean_is_the_pooled_feature(vp9_store):
+def test_small_maps_are_kept_and_average_to_the_pooled_feature(vp9_store):
     torch.manual_seed(0)
     backbone = create("r3d_tiny").eval()
     cfg = config(2)
@@ -97,7 +97,7 @@ def test_small_maps_stay_small_and_their_mean_is_the_pooled_feature(vp9_store):
     np.testing.assert_allclose(found.values.astype(np.float32).mean(1), pooled.values, rtol=2e-3, atol=2e-3)
 
 
-def test_tokens_that_would_not_fit_into_memory_are_refused_before_anything_is_decoded(vp9_store, monkeypatch):
+def test_tokens_too_large_for_memory_are_refused_before_decoding(vp9_store, monkeypatch):
     needed = 3 * 4 * 16 * 3 * 2  # videos, clips, positions, channels, bytes
     monkeypatch.setattr(limits, "memory", lambda: 4 * needed)
     assert tokens(Blocks().eval(), vp9_store, config(4)).readable.all()
@@ -106,7 +106,7 @@ def test_tokens_that_would_not_fit_into_memory_are_refused_before_anything_is_de
         tokens(Blocks().eval(), vp9_store, config(4))
 
 
-def test_a_video_that_cannot_be_read_has_no_tokens(own_store):
+def test_an_unreadable_video_has_no_tokens(own_store):
     own_store.path(VIDEOS[1]).unlink()
     found = tokens(Blocks().eval(), own_store, config(1))
     assert found.readable.tolist() == [True, False, True]

@@ -10,13 +10,13 @@ import pytest
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.helpers import loop_worker
-from tests.helpers.loop import STEPS, lines, run, run_both, write_recipe
+from tests.helpers.loop import STEPS, lines, run, run_two_ranks, write_recipe
 from tests.helpers.processes import join, run_command, start
 
 pytestmark = pytest.mark.slow
 
 
-def agent(port: int, argv: list[str], output: Path) -> None:
+def run_agent(port: int, argv: list[str], output: Path) -> None:
     """Run torchrun for one of two nodes, with forked ranks because a new process takes 4 s to start."""
     config = LaunchConfig(
         min_nodes=2,
@@ -39,19 +39,19 @@ def two_nodes(folder: Path, *args: str) -> tuple[list[int | None], list[str]]:
         port = free.getsockname()[1]
     argv = [loop_worker.__file__, "--config", str(write_recipe(folder, "run")), "--device", "cpu", *args]
     outputs = [folder / f"node{node}.out" for node in range(2)]
-    statuses = join([start(agent, port, argv, output) for output in outputs])
+    statuses = join([start(run_agent, port, argv, output) for output in outputs])
     printed = [output.read_text() for output in outputs]
     print(*printed)  # pytest shows it on failure
     return statuses, printed
 
 
-def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_node(tmp_path):
+def test_two_nodes_match_one_process_stop_together_and_resume(tmp_path):
     plain = ("--set", "net.plain=true")
     # SIGTERM reaches only one rank, the last of the node without rank 0.
     statuses, printed = two_nodes(tmp_path, *plain, "--set", "plan.term_step=9")
     assert statuses == [0, 0]
     assert sum(text.count("after step 10 of 15") for text in printed) == 1  # only rank 0 prints it
-    assert run_both(tmp_path, *plain)[0] == [0, 0]
+    assert run_two_ranks(tmp_path, *plain)[0] == [0, 0]
     run(tmp_path, *plain, name="one")
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
     for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):
@@ -59,16 +59,16 @@ def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_
             assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
 
 
-def deaf(argv: list[str], output: Path) -> None:
+def start_ignoring_sigusr1(argv: list[str], output: Path) -> None:
     """Run a command with SIGUSR1 ignored, as under the torchrun of docs/examples/pretrain.sbatch."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     run_command(argv, output)
 
 
-def test_a_run_hears_a_sigusr1_that_its_launcher_ignores(tmp_path):
+def test_a_run_handles_a_sigusr1_its_launcher_ignores(tmp_path):
     options = ("--device", "cpu", "--set", "plan.seconds=0.2")
     argv = [loop_worker.__file__, "--config", str(write_recipe(tmp_path, "run")), *options]
-    process = start(deaf, argv, tmp_path / "output")
+    process = start(start_ignoring_sigusr1, argv, tmp_path / "output")
     while not (tmp_path / "run" / "metrics.jsonl").exists() or not lines(tmp_path):
         assert process.exitcode is None
         time.sleep(0.02)

@@ -81,9 +81,7 @@ def expected(vp9_store) -> tuple[float, float]:
     "change",
     ["plan.test.average=logits", "plan.test.average=probabilities", "plan.test.reference.jitter=true"],
 )
-def test_loss_and_top1_are_those_of_the_middle_clip_whatever_the_test_averages_or_jitters(
-    vp9_store, expected, tmp_path, change
-):
+def test_validation_uses_the_middle_clip_for_any_test_settings(vp9_store, expected, tmp_path, change):
     measured, files = validate(vp9_store, recipe(change), tmp_path)
     assert measured["loss"] == pytest.approx(expected[0], rel=0.02)  # different decoders, and one more rounding
     assert measured["top1"] == measured["best_top1"] == pytest.approx(expected[1])
@@ -92,7 +90,7 @@ def test_loss_and_top1_are_those_of_the_middle_clip_whatever_the_test_averages_o
     assert files == ["best.pt"]
 
 
-def test_validating_changes_no_bit_of_the_network(vp9_store, tmp_path):
+def test_validation_does_not_change_the_network(vp9_store, tmp_path):
     net, before = classifier(), classifier().state_dict()
     with mock.patch.object(validation, "content", return_value={}):
         Validator(vp9_store, recipe(), ALONE, tmp_path)(run_of(net), 1)
@@ -144,7 +142,7 @@ losses = st.one_of(st.floats(1e-3, 10), st.sampled_from([1.0, 1 - 1e-4, 1 - 2e-4
 
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(losses, max_size=40), st.integers(0, 4), st.sampled_from([0.1, 0.5]))
-def test_the_rate_at_plateaus_is_that_of_torchs_scheduler(figures, patience, gamma):
+def test_plateau_rate_matches_torchs_scheduler(figures, patience, gamma):
     config = recipe(f"schedule.patience={patience}", f"schedule.gamma={gamma}")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=gamma, patience=patience, eps=0)
@@ -156,7 +154,7 @@ def test_the_rate_at_plateaus_is_that_of_torchs_scheduler(figures, patience, gam
     assert [report["lr_factor"] for report in reports] == expected
 
 
-def test_a_gain_of_a_ten_thousandth_is_none_and_the_count_begins_again_after_a_fall():
+def test_tiny_gains_do_not_count_and_patience_restarts_after_a_fall():
     config = recipe("schedule.patience=1")
     figures = [1.0, 0.99995, 0.99991, 0.9998, 0.9999, 0.9999, 0.9999, 0.9999, 0.5]
     reports, _ = feed(Validator(VIDEOS, config, ALONE, Path()), [(0.5, loss) for loss in figures])
@@ -164,26 +162,26 @@ def test_a_gain_of_a_ten_thousandth_is_none_and_the_count_begins_again_after_a_f
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
-def test_another_schedule_does_not_wait():
+def test_other_schedules_ignore_plateaus():
     config = recipe("schedule.kind=constant", "schedule.patience=0")
     reports, _ = feed(Validator(VIDEOS, config, ALONE, Path()), [(0.5, 1.0)] * 5)
     assert [report["lr_factor"] for report in reports] == [1] * 5
 
 
-def test_the_best_is_written_for_a_higher_top1_and_for_an_equal_one_of_lower_loss():
+def test_best_is_written_for_higher_top1_or_equal_with_lower_loss():
     figures = [(0.5, 1.0), (0.5, 1.0), (0.5, 0.9), (0.25, 0.1), (0.75, 3.0), (0.75, 3.1), (0.75, 2.0)]
     reports, written = feed(Validator(VIDEOS, recipe(), ALONE, Path()), figures)
     assert written == [0, 2, 4, 6]
     assert [report["best_top1"] for report in reports] == [0.5, 0.5, 0.5, 0.5, 0.75, 0.75, 0.75]
 
 
-def test_a_network_that_gets_nothing_right_has_a_best_too():
+def test_a_network_with_zero_top1_has_a_best_checkpoint():
     assert feed(Validator(VIDEOS, recipe(), ALONE, Path()), [(0.0, 5.0), (0.0, 6.0)])[1] == [0]
 
 
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(st.sampled_from([0.25, 0.5, 0.75]), losses), min_size=2, max_size=12), st.data())
-def test_a_validator_restored_in_between_goes_on_as_if_nothing_had_been(figures, data):
+def test_a_restored_validator_continues_identically(figures, data):
     cut = data.draw(st.integers(1, len(figures) - 1))
     config = recipe("schedule.patience=1")
     reports, _ = feed(Validator(VIDEOS, config, ALONE, Path()), figures)
@@ -196,7 +194,7 @@ def test_a_validator_restored_in_between_goes_on_as_if_nothing_had_been(figures,
 
 @pytest.mark.parametrize("every", [1, 2, 3])
 @given(batches=st.integers(1, 9), accumulate=st.integers(1, 3), epochs=st.integers(1, 7))
-def test_validations_are_due_at_the_ends_of_epochs_and_at_the_end(every, batches, accumulate, epochs):
+def test_validations_are_due_at_epoch_ends_and_at_the_end(every, batches, accumulate, epochs):
     """An epoch ends with the optimizer step that uses its last batch."""
     if epochs * batches < accumulate:
         return

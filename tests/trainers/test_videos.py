@@ -26,7 +26,7 @@ def blocks(clips: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.adaptive_avg_pool3d(clips, (clips.shape[2], 4, 4)).flatten(1)
 
 
-def look(index: Index, cfg: Config = WINDOWS) -> Views:
+def view_videos(index: Index, cfg: Config = WINDOWS) -> Views:
     data = Data(root=str(index.root), workers=0, threads=1)
     return per_video(blocks, index, cfg, ALONE, data, desc="test")
 
@@ -59,20 +59,20 @@ def slow_windows(frames: np.ndarray, cfg: Config) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def three(vp9_store) -> Index:
+def three_videos(vp9_store) -> Index:
     """Return videos of 40, 50 and 51 frames, with 12, 15 and 16 windows."""
     return vp9_store.select([0, 5, 11])
 
 
 @pytest.fixture(scope="module")
-def seen(three) -> Views:
-    return look(three)
+def views_of_three(three_videos) -> Views:
+    return view_videos(three_videos)
 
 
-def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
+def test_each_window_comes_once_and_in_order(three_videos, views_of_three):
     counts = []
-    for row, out in enumerate(seen.outputs):
-        windows = slow_windows(decoded(three.path(row)), WINDOWS)
+    for row, out in enumerate(views_of_three.outputs):
+        windows = slow_windows(decoded(three_videos.path(row)), WINDOWS)
         expected = blocks(torch.from_numpy(np.stack(windows)).transpose(1, 2)).numpy()
         assert out.shape == expected.shape
         apart = np.abs(out[:, None] - expected[None]).mean(-1)
@@ -81,16 +81,16 @@ def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
         counts.append(len(out))
     assert counts == [12, 15, 16]
     assert max(counts) > clips_per_part(WINDOWS)  # more than one sample holds
-    assert seen.unreadable == {}
+    assert views_of_three.unreadable == {}
 
 
-def test_what_is_said_of_a_video_does_not_depend_on_its_neighbors(vp9_store, three, seen):
-    others = look(vp9_store.select([11, 2, 0]))
-    assert np.array_equal(output(others, 0), output(seen, 2))
-    assert np.array_equal(output(others, 2), output(seen, 0))
+def test_outputs_do_not_depend_on_neighboring_videos(vp9_store, three_videos, views_of_three):
+    others = view_videos(vp9_store.select([11, 2, 0]))
+    assert np.array_equal(output(others, 0), output(views_of_three, 2))
+    assert np.array_equal(output(others, 2), output(views_of_three, 0))
 
 
-def test_all_crops_of_all_clips_come_and_no_more_than_a_chunk_at_once(three):
+def test_all_views_come_in_chunks_of_limited_size(three_videos):
     cfg = replace(WINDOWS, test=Test(clips=10, crops="ten", short_side=160))
     sizes = []
 
@@ -98,19 +98,19 @@ def test_all_crops_of_all_clips_come_and_no_more_than_a_chunk_at_once(three):
         sizes.append(len(clips))
         return blocks(clips)
 
-    data = Data(root=str(three.root), workers=0, threads=1)
-    views = per_video(count, three.select([0]), cfg, ALONE, data, desc="test")
+    data = Data(root=str(three_videos.root), workers=0, threads=1)
+    views = per_video(count, three_videos.select([0]), cfg, ALONE, data, desc="test")
     assert output(views, 0).shape[0] == sum(sizes) == 100
     assert max(sizes) <= CHUNK
     assert len(np.unique(output(views, 0), axis=0)) == 100
 
 
-def test_a_video_of_which_one_part_is_damaged_is_unreadable_as_a_whole(three, seen, tmp_path):
-    shutil.copytree(three.root, tmp_path / "store")
-    store = replace(three, root=tmp_path / "store")
+def test_a_video_with_one_damaged_part_is_unreadable(three_videos, views_of_three, tmp_path):
+    shutil.copytree(three_videos.root, tmp_path / "store")
+    store = replace(three_videos, root=tmp_path / "store")
     data = store.path(2).read_bytes()
     store.path(2).write_bytes(data[: 3 * len(data) // 4])  # the first 8 of 16 windows are intact
-    views = look(store)
+    views = view_videos(store)
     assert [out is None for out in views.outputs] == [False, False, True]
     assert list(views.unreadable) == [store.info(2).name]
-    assert all(np.array_equal(output(views, row), output(seen, row)) for row in (0, 1))
+    assert all(np.array_equal(output(views, row), output(views_of_three, row)) for row in (0, 1))

@@ -12,7 +12,7 @@ REFILL_S = 5.0
 
 
 @pytest.mark.parametrize(("idle", "wait"), [(True, REFILL_S), (False, 0.0)])
-def test_refilling_is_waiting_only_where_the_gpu_is_done_before(monkeypatch, idle, wait):
+def test_refilling_counts_as_waiting_only_if_the_gpu_is_idle(monkeypatch, idle, wait):
     now = 0.0
 
     def refill(loader):
@@ -26,6 +26,6 @@ def test_refilling_is_waiting_only_where_the_gpu_is_done_before(monkeypatch, idl
     assert loop.train_step(run, iter(run.loader), 0).wait == wait
 
 
-def test_a_cpu_is_never_idle_as_it_is_not_asked_ahead():
+def test_a_cpu_is_never_idle():
     run = make_run(classifier(), Optim(lr=0.1))
     assert not loop.is_idle(run.ranks.device)

@@ -21,7 +21,7 @@ from trainers.weights.export import export
 
 
 @pytest.fixture(autouse=True)
-def no_package_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget_named_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget packages that earlier tests of this process trusted."""
     monkeypatch.setattr(plugins, "_named", set())
 
@@ -57,7 +57,7 @@ def same(one, other) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_run_s_folder_means_its_newest_checkpoint(runs):
+def test_a_work_dir_means_its_newest_checkpoint(runs):
     newest = runs / "pretext" / "checkpoints" / "step_00000002.pt"
     weights = read(runs / "pretext")
     content = torch.load(newest, weights_only=True)
@@ -70,14 +70,14 @@ def test_a_run_s_folder_means_its_newest_checkpoint(runs):
     assert weights.sha256 == hashlib.sha256(newest.read_bytes()).hexdigest()
 
 
-def test_weights_whose_file_a_run_has_removed_meanwhile_are_named_as_they_were_read(runs, tmp_path):
+def test_weights_keep_name_and_digest_of_a_removed_file(runs, tmp_path):
     copy = Path(shutil.copy(runs / "pretext" / "checkpoints" / "step_00000002.pt", tmp_path))
     digest, weights = hashlib.sha256(copy.read_bytes()).hexdigest(), read(copy)
     copy.unlink()
     assert weights.facts == {"checkpoint": str(copy), "sha256": digest, "backbone": "r3d_tiny", "step": 2}
 
 
-def test_the_best_of_a_finetuning_is_a_classifier_with_its_classes(runs):
+def test_best_of_finetuning_is_a_classifier_with_its_classes(runs):
     weights = read(str(runs / "classifier" / "checkpoints" / "best.pt"))
     recipe = classifier_weights(weights)
     assert (weights.classes, weights.step) == (("class0", "class1"), 2)  # 8 of 12 videos, 4 per step
@@ -86,7 +86,7 @@ def test_the_best_of_a_finetuning_is_a_classifier_with_its_classes(runs):
     assert weights.views().test.short_side == 70
 
 
-def test_a_backbone_gets_every_number_of_the_checkpoint(tmp_path):
+def test_a_backbone_gets_all_weights_of_the_checkpoint(tmp_path):
     net = write_checkpoint(tmp_path / "a.pt")
     fresh = create("r3d_tiny").eval()
     clips = torch.randn(1, 3, 8, 64, 64)
@@ -95,7 +95,7 @@ def test_a_backbone_gets_every_number_of_the_checkpoint(tmp_path):
     assert torch.equal(fresh(clips), net(clips))
 
 
-def test_a_backbone_that_does_not_fit_is_refused_with_both_shapes(tmp_path):
+def test_a_mismatched_backbone_is_refused_with_both_shapes(tmp_path):
     write_checkpoint(tmp_path / "a.pt")
     with pytest.raises(UserError) as caught:
         read(tmp_path / "a.pt").load_backbone(create("r3d18"), "r3d18")
@@ -104,7 +104,7 @@ def test_a_backbone_that_does_not_fit_is_refused_with_both_shapes(tmp_path):
     assert "the recipe's r3d18 has stem.0.weight (64, 3" in text
 
 
-def test_tensors_that_are_missing_or_left_over_are_refused():
+def test_missing_and_extra_tensors_are_refused():
     state = nn.Linear(2, 3).state_dict()
     for wrong, message in {
         "missing": "theirs does not fit ours: it has no bias, ours has bias (3,)",
@@ -119,7 +119,7 @@ def test_tensors_that_are_missing_or_left_over_are_refused():
         assert same(linear.state_dict(), before)
 
 
-def test_a_damaged_newest_checkpoint_of_a_run_is_passed_over_and_a_damaged_file_refused(runs, tmp_path, capsys):
+def test_a_damaged_newest_checkpoint_is_skipped_but_a_damaged_file_refused(runs, tmp_path, capsys):
     shutil.copytree(runs / "pretext", tmp_path / "run")
     newest = tmp_path / "run" / "checkpoints" / "step_00000002.pt"
     newest.write_bytes(newest.read_bytes()[:5000])
@@ -130,7 +130,7 @@ def test_a_damaged_newest_checkpoint_of_a_run_is_passed_over_and_a_damaged_file_
         read(newest)
 
 
-def test_what_is_no_checkpoint_is_named(tmp_path):
+def test_paths_without_checkpoint_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty holds no checkpoint; give the work dir of a run, or a checkpoint's"):
         read(tmp_path / "empty")
@@ -141,7 +141,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         read(tmp_path / "other.pt")
 
 
-def test_what_is_no_classifier_is_said(tmp_path):
+def test_checkpoints_without_classifier_are_refused(tmp_path):
     write_checkpoint(tmp_path / "a.pt")
     pretext = read(tmp_path / "a.pt")
     with pytest.raises(
@@ -163,7 +163,7 @@ def test_what_is_no_classifier_is_said(tmp_path):
         ("vcop", "{}", [1], (16, 1, 112, 128, "imagenet")),
     ],
 )
-def test_the_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan, strides, views):
+def test_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan, strides, views):
     text = f"{{task: {task}, backbone: r3d_tiny, work_dir: w, data: {{root: r}}, plan: {plan}, train: {{epochs: 1}}}}"
     config = parse(text, source="test")
     assert clip_facts(config)["strides"] == strides
@@ -174,7 +174,7 @@ def test_the_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan,
 
 
 @pytest.mark.parametrize("named", [{"backbone": "os.path.join"}, {"task": "evil_pkg.task"}])
-def test_a_package_that_a_checkpoint_names_is_imported_only_for_those_who_trust_it(tmp_path, monkeypatch, named):
+def test_packages_named_by_a_checkpoint_need_trust(tmp_path, monkeypatch, named):
     """Importing a package runs its code."""
     (tmp_path / "evil_pkg").mkdir()
     (tmp_path / "evil_pkg" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
@@ -197,7 +197,7 @@ def test_a_package_that_a_checkpoint_names_is_imported_only_for_those_who_trust_
         assert (tmp_path / "ran").exists()
 
 
-def test_a_package_that_an_export_names_is_not_imported(tmp_path):
+def test_packages_named_by_an_export_are_not_imported(tmp_path):
     write_checkpoint(tmp_path / "step.pt")
     export(read(tmp_path / "step.pt"), tmp_path / "hub")
     facts = tmp_path / "hub" / "config.json"
@@ -206,7 +206,7 @@ def test_a_package_that_an_export_names_is_not_imported(tmp_path):
         read(tmp_path / "hub")
 
 
-def test_a_package_that_a_recipe_of_ones_own_names_is_trusted_in_its_checkpoints_too(tmp_path, monkeypatch):
+def test_packages_named_by_the_users_recipe_are_trusted(tmp_path, monkeypatch):
     monkeypatch.setattr("configs.plugins._named", set())
     text = RECIPE.format(root="x", work_dir="x").replace("r3d_tiny", "nets.backbones.anything")
     with pytest.raises(UserError, match="CLIPFEED_TRUST=nets"):

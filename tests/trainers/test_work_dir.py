@@ -16,14 +16,14 @@ from trainers.engine.work_dir import locked, make_way, run_in
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory):
+def first_checkpoint(tmp_path_factory):
     """Return the checkpoint of a run's first four steps."""
     folder = tmp_path_factory.mktemp("begun")
     run(folder, "--max-steps", "4")
     return folder / "run" / "checkpoints" / "step_00000004.pt"
 
 
-def test_a_second_run_at_once_is_refused_and_a_lock_that_was_left_holds_nobody(tmp_path):
+def test_a_second_run_is_refused_and_a_stale_lock_is_ignored(tmp_path):
     work_dir = tmp_path / "run"
     work_dir.mkdir()
     with (
@@ -39,7 +39,7 @@ def test_a_second_run_at_once_is_refused_and_a_lock_that_was_left_holds_nobody(t
     assert (work_dir / "checkpoints" / "step_00000001.pt").exists()
 
 
-def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
+def test_a_new_run_moves_old_files_aside(whole, tmp_path, capsys):
     """When the user had moved the checkpoints away, as a message advises, all other files were once left in place."""
     run(tmp_path, "--max-steps", "2")
     work_dir = tmp_path / "run"
@@ -66,7 +66,7 @@ def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
     assert newest["run"] == run_in(work_dir) == second
 
 
-def test_a_run_whose_folder_is_moved_away_saves_ends_and_goes_on(whole, tmp_path, monkeypatch):
+def test_a_run_whose_folder_is_moved_saves_ends_and_resumes(whole, tmp_path, monkeypatch):
     after_the_first_checkpoint(monkeypatch, lambda work_dir: work_dir.rename(tmp_path / "moved"))
     with pytest.raises(UserError, match=r"was moved or deleted while .*step_00000008.pt is all that is there now"):
         run(tmp_path)
@@ -76,7 +76,7 @@ def test_a_run_whose_folder_is_moved_away_saves_ends_and_goes_on(whole, tmp_path
     assert_same_weights(weights(tmp_path), weights(whole))
 
 
-def test_a_run_whose_folder_is_another_runs_by_now_leaves_that_alone(tmp_path, monkeypatch):
+def test_a_folder_taken_over_by_another_run_is_left_alone(tmp_path, monkeypatch):
     def begin_another(work_dir: Path) -> None:
         work_dir.rename(tmp_path / "moved")
         (work_dir / "checkpoints").mkdir(parents=True)
@@ -93,16 +93,16 @@ def after_the_first_checkpoint(monkeypatch, act):
     """Have `act` called with the work dir once the first checkpoint, of step 4, is written."""
     save = checkpoint.save
 
-    def acting(folder, step, content, *, keep):
+    def save_and_act(folder, step, content, *, keep):
         saved = save(folder, step, content, keep=keep)
         if step == 4:
             act(folder.parent)
         return saved
 
-    monkeypatch.setattr(checkpoint, "save", acting)
+    monkeypatch.setattr(checkpoint, "save", save_and_act)
 
 
-def test_a_kill_while_files_are_moved_aside_leaves_none_to_be_written_over(tmp_path, monkeypatch):
+def test_kills_while_moving_files_aside_lose_none(tmp_path, monkeypatch):
     """Each start moves one file and is killed."""
     results = ("metrics.jsonl", "validation.jsonl", "train.csv", "config.yaml")
     for name in results:
@@ -133,10 +133,10 @@ def test_a_kill_while_files_are_moved_aside_leaves_none_to_be_written_over(tmp_p
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["moved"]
 
 
-def test_a_resume_says_where_and_each_option_that_changed(whole, begun, tmp_path, capsys):
-    run(tmp_path, "--resume", str(begun), "--max-steps", "5")
+def test_resume_prints_the_step_and_changed_options(whole, first_checkpoint, tmp_path, capsys):
+    run(tmp_path, "--resume", str(first_checkpoint), "--max-steps", "5")
     output = capsys.readouterr().out
-    assert f"resumed at step 4 of 15 from {begun}" in output
+    assert f"resumed at step 4 of 15 from {first_checkpoint}" in output
     assert "changed since" not in output
     assert history(tmp_path) == history(whole)[4:5]
     run(tmp_path, "--max-steps", "6", "--set", "optim.lr=0.5", "--set", "train.epochs=4", "--set", "schedule.gamma=0.2")
@@ -147,7 +147,7 @@ def test_a_resume_says_where_and_each_option_that_changed(whole, begun, tmp_path
     assert f"note: changed since step 5: {changes}\n" in output
 
 
-def test_a_finished_run_says_that_changes_do_nothing_and_goes_on_with_more_epochs(tmp_path, capsys):
+def test_a_finished_run_continues_only_with_more_epochs(tmp_path, capsys):
     one = ("--set", "train.epochs=1")
     run(tmp_path, *one)
     capsys.readouterr()
@@ -167,8 +167,8 @@ def test_a_finished_run_says_that_changes_do_nothing_and_goes_on_with_more_epoch
 @pytest.mark.parametrize(
     ("more", "what"), [({}, "holds a network alone, as best.pt does"), ({"imported": {}}, "was imported")]
 )
-def test_what_no_training_can_go_on_from_is_refused_with_the_way_out(begun, tmp_path, more, what):
-    content = checkpoint.read(begun)
+def test_files_that_cannot_be_resumed_are_refused(first_checkpoint, tmp_path, more, what):
+    content = checkpoint.read(first_checkpoint)
     path = tmp_path / "best.pt"
     checkpoint.write(path, {key: content[key] for key in ("run", "identity", "config", "model", "step")} | more)
     with pytest.raises(UserError) as caught:
@@ -179,22 +179,22 @@ def test_what_no_training_can_go_on_from_is_refused_with_the_way_out(begun, tmp_
     )
 
 
-def test_a_checkpoint_of_another_run_is_not_mixed_with_those_of_this_one(begun, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(first_checkpoint, tmp_path):
     run(tmp_path, "--max-steps", "1")
-    with pytest.raises(UserError, match=f"--resume {begun} is of another run than the checkpoints in "):
-        run(tmp_path, "--resume", str(begun))
+    with pytest.raises(UserError, match=f"--resume {first_checkpoint} is of another run than the checkpoints in "):
+        run(tmp_path, "--resume", str(first_checkpoint))
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [1]
 
 
-def test_a_checkpoint_with_nan_is_not_resumed(begun, tmp_path):
-    content = checkpoint.read(begun)
+def test_a_checkpoint_with_nan_is_not_resumed(first_checkpoint, tmp_path):
+    content = checkpoint.read(first_checkpoint)
     content["model"]["head.2.bias"].fill_(torch.nan)
     checkpoint.write(tmp_path / "step_00000004.pt", content)
     with pytest.raises(UserError, match=r"step_00000004.pt holds nan or infinity in 1 of \d+ tensors \(head.2.bias\)"):
         run(tmp_path, "--resume", str(tmp_path / "step_00000004.pt"))
 
 
-def test_fewer_videos_than_a_global_batch_of_all_micro_steps_are_an_error_in_words(tmp_path):
+def test_fewer_videos_than_a_global_batch_are_refused(tmp_path):
     """42 videos make 7 batches of 6, but a step needs 8."""
     message = "nowhere has 42 videos, fewer than one global batch of 48: lower train.global_batch or add videos"
     with pytest.raises(UserError, match=message):
@@ -213,7 +213,7 @@ def test_fewer_videos_than_a_global_batch_of_all_micro_steps_are_an_error_in_wor
         ),
     ],
 )
-def test_names_and_rates_are_checked_before_the_dataset_is_looked_for(tmp_path, changes, message):
+def test_names_and_rates_are_checked_before_the_dataset(tmp_path, changes, message):
     recipe = write_recipe(tmp_path, tmp_path / "gone")
     options = [word for change in changes for word in ("--set", change)]
     with pytest.raises(UserError, match=re.escape(message)):

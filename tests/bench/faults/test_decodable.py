@@ -14,7 +14,7 @@ from dali_pipelines.store.record import ClipError
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [([1, 1], True), ([1, 2], False), ([None, None], True)])
-def test_a_video_whose_pixels_depend_on_the_one_before_is_not_steady(monkeypatch, pixels, expected):
+def test_pixels_that_depend_on_the_previous_video_are_not_steady(monkeypatch, pixels, expected):
     made = iter(pixels)
 
     def decode(row):
@@ -25,12 +25,12 @@ def test_a_video_whose_pixels_depend_on_the_one_before_is_not_steady(monkeypatch
 
     monkeypatch.setattr(decodable, "read_clip", lambda index, row, frames: row)
     monkeypatch.setattr(decodable, "decode_rgb", decode)
-    nowhere: Any = None
-    assert steady(nowhere, 7, [0, 1]) == expected
+    no_index: Any = None
+    assert steady(no_index, 7, [0, 1]) == expected
 
 
 @pytest.mark.slow
-def test_ffmpeg_decodes_sound_videos_of_every_storage_and_no_zeros(tmp_path):
+def test_ffmpeg_decodes_intact_but_not_zeroed_videos_of_every_storage(tmp_path):
     index = write_storages(tmp_path, videos=1)
     rows = range(len(STORAGES))
     assert all(decodes(index, row) for row in rows)

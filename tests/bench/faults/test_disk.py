@@ -53,14 +53,14 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.97])
-def test_half_a_file_of_any_kind_is_told_from_a_whole_one(whole, share):
+def test_half_written_files_are_detected(whole, share):
     assert damage(whole, {}, {}) == []
     halves = {name: data[: round(share * len(data))] for name, data in whole.items()}
     assert damage(halves, {}, {}) == [f"{name} is half written" for name in whole]
     assert damage(halves, halves, {}) == damage(halves, {}, halves) == []  # half before, or half undisturbed too
 
 
-def test_litter_and_lost_files_are_told(tmp_path):
+def test_leftover_and_missing_files_are_reported(tmp_path):
     part = temporary_path(tmp_path / "a.json").name
     assert damage({part: b"{}"}, {}, {}) == [f"{part} is left"]
     assert damage({}, {"a.json": b"{}"}, {"a.json": b"{}"}) == ["a.json is gone"]
@@ -69,7 +69,7 @@ def test_litter_and_lost_files_are_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_command_is_tried_on_disks_of_growing_size(tmp_path):
+def test_a_command_runs_on_disks_of_growing_size(tmp_path):
     try:
         with SmallDisk(tmp_path / "disk") as disk:
             disk.begin({"a": bytes(PAGE)})

@@ -10,7 +10,7 @@ from configs.errors import UserError
 CURVE = {"growth": 0.001, "curve": [[0, 100.0, 7], [60, 101.0, 7]], "curve_of": ["seconds", "MiB", "open files"]}
 
 
-def test_a_picture_has_a_panel_for_each_row_with_a_curve(tmp_path):
+def test_plot_has_one_panel_per_curve(tmp_path):
     file, heights = tmp_path / "faults.json", []
     rows = [Row(name, 1, 1, 0, None, CURVE) for name in ("soak", "loader")]
     for shown in (rows[:1], rows):
@@ -20,12 +20,12 @@ def test_a_picture_has_a_panel_for_each_row_with_a_curve(tmp_path):
     assert heights[1] == 2 * heights[0]
 
 
-def test_rows_without_a_curve_are_an_error_that_names_the_faults_with_one(tmp_path):
+def test_plot_without_curves_names_the_faults_that_have_one(tmp_path):
     save(tmp_path / "faults.json", [Row("kills", 1, 1, 0, True)], command="x")
     with pytest.raises(UserError, match=r"no row has a curve; python -m bench.faults soak memory --json"):
         main(["--json", str(tmp_path / "faults.json"), "--plot", str(tmp_path / "memory.png")])
 
 
-def test_a_picture_of_no_file_is_refused(tmp_path):
+def test_plot_needs_a_json_file(tmp_path):
     with pytest.raises(UserError, match=r"--plot needs --json FILE"):
         main(["--plot", str(tmp_path / "memory.png")])

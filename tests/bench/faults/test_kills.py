@@ -8,7 +8,7 @@ from bench.faults import kills
 pytestmark = pytest.mark.slow
 
 
-def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path, monkeypatch):
+def test_repeated_kills_lose_nothing(tmp_path, monkeypatch):
     for name, value in {"WIDTH": 80, "HEIGHT": 64, "NUM_FRAMES": 40}.items():
         monkeypatch.setattr(data, name, value)
     monkeypatch.setitem(kills.TRAIN, "epochs", 1)

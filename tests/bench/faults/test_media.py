@@ -20,7 +20,7 @@ def row(damaged=DAMAGED, again=DAMAGED):
     return dataset.row_of("zips", NAMES, DONE, SOUND, damaged, again)
 
 
-def test_a_video_is_named_and_replaced_or_it_decodes():
+def test_named_and_decoded_videos_are_counted():
     found = row()
     assert (found.injected, found.survived, found.lost_or_repeated, found.bits_equal) == (2, 2, 0, True)
     assert found.details["of"] == {"a bit flipped": {"other pixels": 1}, "emptied": {"named": 1}}
@@ -37,11 +37,11 @@ def test_a_video_is_named_and_replaced_or_it_decodes():
         {"delivered": DAMAGED.delivered | {0: Delivered(2, b"else")}},  # a replacement changed
     ],
 )
-def test_anything_else_fails_the_row(change):
+def test_any_unexpected_outcome_fails_the_row(change):
     assert not row(replace(DAMAGED, **change), replace(DAMAGED, **change)).passed
 
 
-def test_two_ranks_that_find_something_else_fail_the_row():
+def test_a_different_result_on_two_ranks_fails_the_row():
     assert not row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {1: Delivered(2, b"\2")})).passed
     assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {1: Delivered(1, b"else")})).passed  # was damaged
     assert not row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {2: Delivered(2, b"else")})).passed
@@ -49,7 +49,7 @@ def test_two_ranks_that_find_something_else_fail_the_row():
 
 
 @pytest.mark.slow
-def test_damaged_videos_of_every_storage_cost_themselves_alone(tmp_path, monkeypatch):
+def test_damage_in_any_storage_affects_only_the_damaged_videos(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "WORKERS", 0)
     rows = list(dataset.inject(0.001, tmp_path))
     assert [row.fault.split(": ")[1] for row in rows] == [

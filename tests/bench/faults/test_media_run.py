@@ -14,11 +14,11 @@ def found(*, broken=frozenset({"zips/0"}), named=frozenset({"zips/0"}), came=CAM
     return judge(NAMES, DONE, broken, named, sound=SOUND, came=came, wanted=wanted)
 
 
-def test_a_video_that_does_not_decode_is_named_and_has_a_sound_stand_in():
+def test_undecodable_video_is_named_and_replaced():
     assert found() == (set(), set(), 0)
 
 
-def test_damage_that_hits_no_picture_need_not_be_named():
+def test_harmless_damage_need_not_be_named():
     came = ("2:c", "1:b", "2:c", "3:d")
     assert found(broken={*DONE}, came=came, wanted=came) == (set(), {"zips/1"}, 0)
     assert found(broken={*DONE}) == ({"zips/1"}, set(), 0)  # changed pixels must be named
@@ -33,6 +33,6 @@ def test_damage_that_hits_no_picture_need_not_be_named():
         ({"came": ("2:c", "1:x", "2:x", "3:d"), "wanted": ("2:c", "1:x", "2:x", "3:d")}, set(), 1),  # a sound video
     ],
 )
-def test_anything_else_is_noticed(change, videos, samples):
-    wrong, _, apart = found(**change)
-    assert (wrong, apart) == (videos, samples)
+def test_wrong_names_and_samples_are_counted(change, videos, samples):
+    wrong, _, num_wrong = found(**change)
+    assert (wrong, num_wrong) == (videos, samples)

@@ -13,7 +13,7 @@ def row_and_folder(demo_set, tmp_path_factory):
     return changing_run(demo_set, folder, (1, 2)), folder
 
 
-def test_ranks_that_change_within_a_run_see_the_samples_of_one_process(row_and_folder):
+def test_changing_the_number_of_ranks_keeps_the_samples(row_and_folder):
     row, _ = row_and_folder
     assert row.injected == 1
     assert row.passed
@@ -21,7 +21,7 @@ def test_ranks_that_change_within_a_run_see_the_samples_of_one_process(row_and_f
     assert row.details["steps_done_again"] >= 0
 
 
-def test_another_sample_and_a_missing_one_would_be_counted(row_and_folder, demo_set, tmp_path):
+def test_wrong_and_missing_samples_are_counted(row_and_folder, demo_set, tmp_path):
     whole, other = (Run(demo_set, tmp_path / name) for name in ("whole", "other"))
     lines = (row_and_folder[1] / "whole" / "samples.txt").read_text().splitlines()
     whole.log.write_text("\n".join(lines))

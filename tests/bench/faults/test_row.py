@@ -12,7 +12,7 @@ from configs.errors import UserError
 KILLS = Row("kills", injected=200, survived=200, lost_or_repeated=0, bits_equal=True, details={"task": "moco"})
 
 
-def test_a_row_replaces_its_own_fault_and_keeps_the_others(tmp_path):
+def test_saving_a_row_keeps_the_other_faults(tmp_path):
     path = tmp_path / "results" / "faults.json"
     save(path, [KILLS, Row("disk", 3, 3, 0, None)], command="first")
     save(path, [replace(KILLS, survived=199)], command="second")
@@ -25,7 +25,7 @@ def test_a_row_replaces_its_own_fault_and_keeps_the_others(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"survived": 199}, {"lost_or_repeated": 1}, {"bits_equal": False}])
-def test_anything_lost_fails_a_row(change):
+def test_any_loss_fails_a_row(change):
     assert KILLS.passed
     assert replace(KILLS, bits_equal=None).passed
     assert not replace(KILLS, **change).passed
@@ -35,6 +35,6 @@ def test_a_difference_stands_out_in_the_table():
     assert "| kills | 200 | 200 | 0 | NO |" in table([replace(KILLS, bits_equal=False)])
 
 
-def test_an_unknown_fault_is_named_with_those_that_there_are():
+def test_unknown_fault_lists_the_known_ones():
     with pytest.raises(UserError, match=r"no fault 'earthquake'; there are .*soak"):
         parse_args(["earthquake"])

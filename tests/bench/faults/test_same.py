@@ -27,7 +27,7 @@ def other(whole, tmp_path) -> Path:
     return shutil.copytree(whole, tmp_path / "run")
 
 
-def test_a_run_is_the_same_as_another_of_its_recipe(whole, tmp_path):
+def test_a_resumed_run_compares_equal(whole, tmp_path):
     run(tmp_path, "--set", "train.loggers=[tensorboard, csv]", "--max-steps", "6")
     run(tmp_path, "--set", "train.loggers=[tensorboard, csv]")
     assert compare(tmp_path / "run", whole) == ([], 0)
@@ -37,7 +37,7 @@ def change_lines(path: Path, change: Callable[[list[str]], list[str]]) -> None:
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
 
 
-def another_loss(lines: list[str]) -> list[str]:
+def change_loss(lines: list[str]) -> list[str]:
     line = json.loads(lines[3])
     return [*lines[:3], json.dumps(line | {"loss": line["loss"] + 1e-15}) + "\n", *lines[4:]]
 
@@ -54,28 +54,28 @@ def change_checkpoint(folder: Path, change: Callable[[dict], object]) -> None:
     torch.save(content, path)
 
 
-def last_bit(content: dict) -> None:
+def flip_last_bit(content: dict) -> None:
     bits = content["optimizer"]["state"][0]["momentum_buffer"].view(torch.int32)
     bits[(0,) * bits.ndim] ^= 1
 
 
 @pytest.mark.parametrize(
-    ("harm", "found", "steps"),
+    ("damage", "found", "steps"),
     [
         (lambda run: change_lines(run / "metrics.jsonl", lambda lines: lines[:5] + lines[6:]), "metrics.jsonl", 1),
         (lambda run: change_lines(run / "train.csv", lambda lines: lines + lines[-2:]), "train.csv", 2),
-        (lambda run: change_lines(run / "metrics.jsonl", another_loss), "metrics.jsonl", 0),
+        (lambda run: change_lines(run / "metrics.jsonl", change_loss), "metrics.jsonl", 0),
         (lambda run: (run / "unreadable.csv").write_text("name,reason\na,cut off\n"), "unreadable.csv", 1),
         (lambda run: write_scalar(run, 16), "TensorBoard's train/loss", 1),
         (lambda run: (run / "checkpoints" / "step_00000012.pt").unlink(), "checkpoints ['step_00000015.pt'], not", 0),
         (lambda run: (run / "checkpoints" / ".clipfeed-1.part").touch(), "checkpoints ['.clipfeed-1.part', ", 0),
-        (lambda run: change_checkpoint(run, last_bit), "step_00000015.pt: optimizer", 0),
+        (lambda run: change_checkpoint(run, flip_last_bit), "step_00000015.pt: optimizer", 0),
         (lambda run: change_checkpoint(run, lambda content: content.pop("unreadable")), "step_00000015.pt: unread", 0),
         (lambda run: change_lines(run / "config.yaml", lambda lines: lines[1:]), "is of another run than config", 0),
     ],
 )
-def test_what_differs_is_found(whole, other, harm, found, steps):
-    harm(other)
+def test_any_difference_between_runs_is_found(whole, other, damage, found, steps):
+    damage(other)
     differences, lost = compare(other, whole)
     assert any(found in difference for difference in differences), differences
     assert lost == steps

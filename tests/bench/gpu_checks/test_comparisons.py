@@ -9,7 +9,7 @@ from bench.gpu_checks import compare, parity
 pytestmark = pytest.mark.slow
 
 
-def test_compare_sees_frames_that_are_swapped_and_pixels_that_are_off():
+def test_compare_finds_swapped_frames_and_wrong_pixels():
     frames = np.random.default_rng(0).integers(0, 200, (4, 8, 8, 3), dtype=np.uint8)
     assert compare.compare(frames, frames)["ok"]
     assert compare.compare(frames[[1, 0, 2, 3]], frames)["misplaced"] == 2
@@ -27,7 +27,7 @@ def test_parity_compares_every_tensor_of_a_task(target):
     assert "all else equal" in found["answer"]
 
 
-def test_parity_sees_values_that_are_off_everywhere_or_far_off_somewhere_and_labels_that_differ():
+def test_parity_finds_wrong_pixels_and_labels():
     clips = torch.zeros(2, 3, 4, 10, 10)
     assert parity.difference([clips + 0.05], [clips])["ok"]
     assert not parity.difference([clips + 0.07], [clips])["ok"]

@@ -27,7 +27,7 @@ def test_the_default_store_is_what_prepare_makes(tmp_path, monkeypatch):
     assert len(index.units(0).ends) == index.num_frames[0]  # every frame is a keyframe
 
 
-def test_the_file_of_an_older_encoder_sets_constraint_set3_and_decodes_in_pyav(tmp_path, monkeypatch):
+def test_old_encoder_file_sets_constraint_set3_and_decodes_in_pyav(tmp_path, monkeypatch):
     monkeypatch.setattr(default_store, "clips", lambda index, target: {"index": index})
     index = default_store.old_encoder(Target("cuda", tmp_path))["index"]
     assert default_store.constraint_set3(index) is True
@@ -35,7 +35,7 @@ def test_the_file_of_an_older_encoder_sets_constraint_set3_and_decodes_in_pyav(t
     assert decode_rgb(read_clip(index, 0, np.array([3, 100]))).shape == (2, 144, 192, 3)
 
 
-def test_every_clip_of_the_default_store_is_compared_and_a_failure_is_told_in_full(target, monkeypatch):
+def test_every_clip_is_compared_and_failures_are_reported_in_full(target, monkeypatch):
     found = default_store.default_clips(target)
     assert found["answer"] == "8/8 clips equal PyAV's within 0.0 gray levels"  # DALI and PyAV agree on a CPU
     assert videos.chosen_store(target)[0] == "h264_gop1"
@@ -55,7 +55,7 @@ def test_every_clip_of_the_default_store_is_compared_and_a_failure_is_told_in_fu
     assert not (target.work_dir / videos.CHOICE).exists()
 
 
-def test_another_store_is_read_where_the_default_one_does_not_decode(tmp_path, monkeypatch):
+def test_fallback_store_is_read_where_the_default_does_not_decode(tmp_path, monkeypatch):
     target = Target("cpu", tmp_path)
     good = {"h264_gop8": False, "hevc_gop16": True}
     monkeypatch.setattr(default_store, "dataset", lambda name, target: name)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", [f"{part}.{names[0]}" for part, names in items.ITEMS.items() if part != "facts"])
-def test_without_a_gpu_every_part_says_so(name, tmp_path):
+def test_every_part_is_unavailable_without_a_gpu(name, tmp_path):
     record = run_item(name, Target("cuda", tmp_path))
     assert record["status"] == "unavailable"
     assert "no GPU" in record["error"]
@@ -33,7 +33,7 @@ def test_the_stores_have_rates_by_threads(target):
     assert all(row["clips_per_s"] > 0 for row in found["rows"].values())
 
 
-def test_a_batch_that_changes_is_seen(target, monkeypatch):
+def test_a_changing_batch_is_detected(target, monkeypatch):
     assert decode.repeat(target)["answer"].startswith("10 of 10 batches")
     build = decode.video_pipeline
 
@@ -47,7 +47,7 @@ def test_a_batch_that_changes_is_seen(target, monkeypatch):
     assert found["answer"].startswith("9 of 10 batches")
 
 
-def test_the_loader_of_a_task_is_timed_beside_its_decoding_alone(target):
+def test_the_loader_is_timed_next_to_decoding_alone(target):
     found = loader.measure("ctp", target)
     assert found["ok"]
     assert set(found["rows"]) == {"decoding alone", "loader"}
@@ -55,7 +55,7 @@ def test_the_loader_of_a_task_is_timed_beside_its_decoding_alone(target):
     assert "% of decoding alone" in found["answer"]
 
 
-def test_a_task_trains_and_its_loss_is_that_of_the_cpu(target):
+def test_a_task_trains_with_the_loss_of_the_cpu(target):
     found = networks.measure("moco", target)
     assert found["ok"]
     assert found["rows"]["float32"] == found["rows"]["cpu"]
@@ -65,7 +65,7 @@ def test_a_task_trains_and_its_loss_is_that_of_the_cpu(target):
 
 
 @pytest.mark.parametrize("wrong", [1.3, float("nan")])
-def test_a_gradient_that_is_another_on_the_device_is_seen(target, monkeypatch, wrong):
+def test_a_wrong_gradient_is_detected(target, monkeypatch, wrong):
     """The first call runs on the CPU, so only later ones are changed."""
     plain, calls = networks._loss, []
 
@@ -79,7 +79,7 @@ def test_a_gradient_that_is_another_on_the_device_is_seen(target, monkeypatch, w
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
-def test_lines_at_which_the_host_waits_are_named_each_once(monkeypatch):
+def test_synchronizing_lines_are_named_once(monkeypatch):
     modes: list[str] = []
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
     weight = torch.nn.Parameter(torch.ones(()))
@@ -97,7 +97,7 @@ def test_lines_at_which_the_host_waits_are_named_each_once(monkeypatch):
     assert weight.grad is None
 
 
-def test_augmented_batches_are_those_of_the_cpu_and_others_are_seen(target, monkeypatch):
+def test_augmented_batches_are_compared_with_the_cpu(target, monkeypatch):
     found = networks.measure("augment", target)
     assert found["ok"]
     assert found["answer"].startswith("3 batches: at most 0.00 gray levels")
@@ -106,19 +106,19 @@ def test_augmented_batches_are_those_of_the_cpu_and_others_are_seen(target, monk
     assert not networks.measure("augment", target)["ok"]
 
 
-def test_the_recipe_of_a_task_is_one_of_a_paper():
+def test_the_recipe_of_a_task_comes_from_a_paper():
     assert networks.first_recipe("moco").name == "r3d18_ucf101.yaml"
     assert all(networks.first_recipe(task).stem != "demo" for task in items.PRETEXT)
 
 
-def test_batches_that_are_dropped_are_read_as_they_were_and_others_are_seen(target, monkeypatch):
+def test_dropped_batches_are_compared_with_kept_ones(target, monkeypatch):
     assert loader.measure("dropped", target)["answer"].startswith("2 of 2 batches")
     make, seeds = loader.ClipLoader, iter((0, 1))
     monkeypatch.setattr(loader, "ClipLoader", lambda *args, **how: make(*args, seed=next(seeds), **how))
     assert not loader.measure("dropped", target)["ok"]
 
 
-def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
+def test_training_is_timed_next_to_a_cached_batch(target):
     found = training.measure("batch_16", target)
     ours, cached = found["rows"]["training"], found["rows"]["cached batch"]
     rounded = 0.1 / cached["clips_per_s"]  # large on a busy machine
@@ -128,7 +128,7 @@ def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
 
 
 @pytest.mark.parametrize("item", ["size_128x128", "gop_strides", "cut", "small_hevc", "jpeg"])
-def test_a_question_has_an_answer(item, target, monkeypatch):
+def test_every_question_has_an_answer(item, target, monkeypatch):
     monkeypatch.setattr(data, "NUM_FRAMES", 80)  # only for the stores of these questions
     found = questions.measure(item, target)
     json.dumps(found)
@@ -136,7 +136,7 @@ def test_a_question_has_an_answer(item, target, monkeypatch):
     assert all(row.get("clips_per_s", 1) > 0 and row.get("ok", True) for row in found["rows"].values())
 
 
-def test_a_bad_sample_fails_its_run_alone_and_the_loader_names_its_video(target):
+def test_a_bad_sample_fails_its_own_run_and_the_loader_names_its_video(target):
     found = recovery.measure("garbage_h264", target)
     assert found["ok"]
     assert "Failed to create video decoder" in found["raised"]
@@ -145,7 +145,7 @@ def test_a_bad_sample_fails_its_run_alone_and_the_loader_names_its_video(target)
     assert list(found["replaced"]) == ["video001"]
 
 
-def test_the_watch_says_why_it_knows_nothing_where_there_is_no_driver():
+def test_utilization_without_a_driver_names_the_missing_library():
     if Path("/dev/nvidia0").exists():
         pytest.skip("there is a driver")
     with nvdec.utilization() as busy:

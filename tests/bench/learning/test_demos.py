@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 COMMANDS = {"pretrain": pretrain, "probe": probe, "finetune": finetune, "test": test_command}
 
 
-def call_here(*command: object, demo_set: Path, steps: int) -> None:
+def call_in_process(*command: object, demo_set: Path, steps: int) -> None:
     """Replace `call`: run in this process, which is faster, for a few steps of four videos."""
     words = [str(word) for word in command]
     if words[:2] == ["-m", "dali_pipelines.demo_data"]:
@@ -38,10 +38,8 @@ def call_here(*command: object, demo_set: Path, steps: int) -> None:
     COMMANDS[name].main(words[1:])
 
 
-def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(
-    demo_set, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(pretext_demo, "call", partial(call_here, demo_set=demo_set, steps=4))
+def test_pretext_demo_trains_and_probes_each_task_into_one_report(demo_set, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretext_demo, "call", partial(call_in_process, demo_set=demo_set, steps=4))
     monkeypatch.setattr(pretext_demo, "DRAWS", 1)
     monkeypatch.setattr(linear, "PENALTIES", (0.1, 1.0))
     for task in ("rot3d", "vcop"):  # as if on two machines
@@ -60,19 +58,19 @@ def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it
     assert "note: the picture lacks rot3d, whose runs are not in" in printed
 
 
-def test_the_task_bench_names_an_unknown_task_and_those_that_there_are():
+def test_pretext_demo_names_an_unknown_task():
     with pytest.raises(UserError, match=r"no task named cpt; there are: .*ctp"):
         pretext_demo.main(["--tasks", "cpt", "--out", "nowhere"])
 
 
-def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(demo_set, tmp_path, monkeypatch, capsys):
+def test_downstream_demo_has_five_figures_and_two_pictures_per_task(demo_set, tmp_path, monkeypatch, capsys):
     calls = []
 
-    def recorded(*command: object) -> None:
+    def record_call(*command: object) -> None:
         calls.append(command)
-        call_here(*command, demo_set=demo_set, steps=2)
+        call_in_process(*command, demo_set=demo_set, steps=2)
 
-    monkeypatch.setattr(downstream_demo, "call", recorded)
+    monkeypatch.setattr(downstream_demo, "call", record_call)
     monkeypatch.setattr(linear, "PENALTIES", (0.1, 1.0))
     folders = ["--pretext", tmp_path / "pretext", "--work-dir", tmp_path / "work", "--out", tmp_path / "out"]
     arguments = ["--tasks", "cpc_transformer", "--seeds", "2", *map(str, folders)]
@@ -96,6 +94,6 @@ def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(demo_set,
     assert len([command for command in calls if "--protocol" in command]) == 2 + 2 + 1 + 1 + 2
 
 
-def test_a_command_that_fails_is_named_with_its_status():
+def test_a_failing_command_is_named_with_its_status():
     with pytest.raises(UserError, match=r"-c raise SystemExit\(3\)` ended with status 3"):
         pretext_demo.call("-c", "raise SystemExit(3)")

@@ -17,7 +17,7 @@ from trainers.evaluation import attentive, linear
 from trainers.evaluation.predict import in_top_k
 
 
-def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
+def test_every_task_sees_the_same_number_of_frames_within_half_an_epoch():
     lengths, frames = np.array([3] * 500 + [200] * 2000), 320_000  # a fifth are too short for some tasks
     for task in pretext_tasks():
         changes = real_recipes.pretraining(task, frames=frames, lengths=lengths)
@@ -29,7 +29,7 @@ def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
         assert config.optim.lr == pytest.approx(real_recipes.SHARED["optim"]["lr"])
 
 
-def test_the_interval_of_a_lead_is_that_of_a_mean_over_clusters():
+def test_lead_interval_matches_the_normal_interval_of_a_mean():
     """One seed and one video per cluster give the normal interval of a mean, within bootstrap error."""
     rng = np.random.default_rng(3)
     difference = rng.choice([-1, 0, 1], size=(1, 900), p=[0.1, 0.6, 0.3])
@@ -47,7 +47,7 @@ def test_videos_of_a_cluster_count_as_one():
     assert copies == pytest.approx(alone, abs=1e-12)
 
 
-def test_seeds_that_differ_widen_the_interval():
+def test_differing_seeds_widen_the_interval():
     same = np.tile(np.array([1] * 50 + [0] * 50), (3, 1))
     differing = np.stack([np.ones(100), np.zeros(100), np.array([1] * 50 + [0] * 50)])
     widths = [np.diff(real_table.paired_interval(rows, np.arange(100)))[0] for rows in (same, differing)]
@@ -71,7 +71,7 @@ def test_a_lead_is_over_random_weights_of_the_same_network():
     assert found["random_large"] == {"mean": 1.0, "seeds": {0: 1.0}}
 
 
-def test_a_curve_has_a_column_for_each_split_and_number_of_frames_and_networks_that_have_all():
+def test_curve_lists_only_networks_with_every_column():
     def content(**right: dict[str, float]) -> dict[str, object]:
         entries = {name: {"mean": 0.0, "seeds": seeds} for name, seeds in right.items()}
         return {"figures": {"mocap": {"linear": entries}}}
@@ -81,7 +81,7 @@ def test_a_curve_has_a_column_for_each_split_and_number_of_frames_and_networks_t
     assert real_table.curve(budgets, protocol="linear", seed=0, splits=["mocap"]).splitlines() == expected
 
 
-def test_a_task_with_a_flaw_of_its_original_is_compared_with_the_task():
+def test_a_task_with_a_reference_flaw_is_compared_with_the_plain_task():
     results = [
         {"name": name, "backbone": "small", "seed": 0, "correct": {"mocap": {"linear": right}}}
         for name, right in {"rot3d": "1100", "rot3d+plan.reference.shifted_rotation": "1000"}.items()
@@ -91,7 +91,7 @@ def test_a_task_with_a_flaw_of_its_original_is_compared_with_the_task():
     assert "lead" not in found["rot3d"]
 
 
-def test_a_switch_changes_itself_alone():
+def test_a_switch_changes_only_its_own_key():
     assert real_recipes.switches("rot3d") == ["plan.reference.shifted_rotation"]
     assert real_recipes.switches("cpc_transformer") == ["net.reference.leak"]
     assert len(real_recipes.switches("cstp")) == 8
@@ -102,7 +102,7 @@ def test_a_switch_changes_itself_alone():
     assert flawed == {**plain, "net.reference.leak": True}
 
 
-def test_a_tie_of_classes_is_wrong():
+def test_tied_classes_count_as_wrong():
     scores = np.array([[0.5, 0.5, 0.0], [0.6, 0.4, 0.0], [0.0, 0.4, 0.6]])
     assert in_top_k(scores, np.array([0, 0, 1]), 1).tolist() == [False, True, False]
 
@@ -133,7 +133,7 @@ def sets(demo_set: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_videos_of_a_sequence_are_never_trained_on_when_it_is_tested(sets, tmp_path):
+def test_tested_sequences_are_never_trained_on(sets, tmp_path):
     real_data.prepare(sets, tmp_path / "data")
     found = real_data.splits(sets, tmp_path / "data")
     assert list(found) == ["mocap", "ut_sequences", "ut_set1_to_set2", "ut_set2_to_set1"]
@@ -149,13 +149,13 @@ def test_videos_of_a_sequence_are_never_trained_on_when_it_is_tested(sets, tmp_p
     assert [str(number) for number in split.clusters] == [sequence[names[row]] for row in split.tested]
 
 
-def test_a_folder_without_the_sets_is_named(tmp_path):
+def test_missing_sets_name_the_folder(tmp_path):
     with pytest.raises(UserError, match=r"no mocap in .*nowhere: give the folder .* with --source"):
         real_data.prepare(tmp_path / "nowhere", tmp_path / "data")
 
 
 @pytest.mark.slow
-def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(sets, tmp_path, monkeypatch, capsys):
+def test_the_bench_measures_a_task_and_random_weights_and_resumes(sets, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(linear, "PENALTIES", (0.1,))
     monkeypatch.setattr(attentive, "SETTINGS", ((1e-3, 0.01),))
     monkeypatch.setattr(attentive, "MIN_STEPS", 2)
@@ -163,13 +163,13 @@ def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(set
     monkeypatch.setitem(real_recipes.SHARED, "train.global_batch", 2)
     started = []
 
-    def run_here(jobs):
+    def run_in_process(jobs):
         for folder, words in jobs:
             started.append(folder.name)
             real_job.main([str(word) for word in words])
         return []
 
-    monkeypatch.setattr(real_motion, "run_jobs", run_here)
+    monkeypatch.setattr(real_motion, "run_jobs", run_in_process)
     options = ["--source", sets, "--work-dir", tmp_path / "work", "--out", tmp_path / "out", "--frames", 64]
     words = [*map(str, options), "--epochs", "1", "--tasks", "rot3d", "--seeds"]
     real_motion.main([*words, "0", "--no-finetune"])

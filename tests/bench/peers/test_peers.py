@@ -30,7 +30,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.convert import store_converter
 from dali_pipelines.store.files import video_path
 from dali_pipelines.tasks import Task, task_module
-from tests.helpers.peers import need
+from tests.helpers.peers import skip_unless_installed
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def peer_index(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def few_checked(monkeypatch):
+def check_two_samples(monkeypatch):
     """Compare only two samples: plans are fixed, so two tell right views from wrong ones."""
     monkeypatch.setattr(check, "CHECKED", 2)
 
@@ -79,7 +79,7 @@ def our_views(peer_index):
     return of_task
 
 
-def test_the_prepared_jpegs_have_the_size_that_our_videos_are_stored_in(peer_index):
+def test_prepared_jpegs_have_the_stored_size(peer_index):
     for peer, size in {"jpeg_zip": (340, 256), "jpeg_zip_prepared": (192, 144)}.items():
         clip = peer_clips(loader_of(peer_index, "recognition"), 0, 1, prepared=PEERS[peer].prepared)[0]
         with zipfile.ZipFile(clip.jpegs) as archive:
@@ -90,14 +90,14 @@ def test_the_prepared_jpegs_have_the_size_that_our_videos_are_stored_in(peer_ind
 
 
 @pytest.mark.usefixtures("short_rounds")
-def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_index, tmp_path, monkeypatch, capsys):
+def test_peers_are_measured_next_to_ours_and_missing_ones_say_why(peer_index, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "DATA", peer_index.root.parents[1])
     monkeypatch.setattr(contenders, "limits", SimpleNamespace(cores=lambda: 0))
     absent = dataclasses.replace(PEERS["decord"], module="no_such_package")
     peers = {name: PEERS[name] for name in ("pyav", "jpeg_zip", "pyav_prepared", "jpeg_zip_prepared")}
     for module in (contenders, loaders):
         monkeypatch.setattr(module, "PEERS", peers | {"absent": absent})
-    need("cv2")
+    skip_unless_installed("cv2")
     file, options = tmp_path / "loader.json", [*SMALL, "--batch-size", "2", "--workers", "0", "--json"]
     main(["--peers", "--codec", "h264", "rawvideo", "--tasks", "rot3d", "evaluation", *options, str(file)])
     report = json.loads(file.read_text())
@@ -114,8 +114,8 @@ def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_i
     one = groups["h264"]["pyav_prepared"]
     assert one["difference_to_ours"] <= one["most_difference"]
     ratio = groups["h264"]["this_loader"]["ratios"]["pyav_prepared"]["median"]
-    mine, other = groups["h264"]["this_loader"]["clips_per_s"], one["clips_per_s"]  # rounded to tenths, and ratios not
-    assert ratio == pytest.approx(mine / other, rel=0.06 / mine + 0.06 / other)
+    own, other = groups["h264"]["this_loader"]["clips_per_s"], one["clips_per_s"]  # rounded to tenths, and ratios not
+    assert ratio == pytest.approx(own / other, rel=0.06 / own + 0.06 / other)
     # The same frames of the same files; ours reads the header too.
     header = peer_index.table.init_sizes[0] / 1024
     assert one["read_kib_per_clip"] + header == pytest.approx(
@@ -130,19 +130,19 @@ def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_i
     assert file.with_suffix(".png").stat().st_size > 1000
 
 
-def test_the_jpegs_that_equal_a_store_come_nearest_to_its_distance_from_the_sources(peer_index):
+def test_equal_jpegs_have_the_quality_nearest_to_the_store(peer_index):
     found = equal_jpegs(peer_index)
     scaled, names = store_converter(192, 144), [peer_index.info(row).name for row in range(4)]
-    wanted = [as_rgb(scaled(frame)) for name in names for frame in decoded(sources(peer_index.root, name)[0])]
+    inputs = [as_rgb(scaled(frame)) for name in names for frame in decoded(sources(peer_index.root, name)[0])]
     stored = [as_rgb(frame) for name in names for frame in decoded(video_path(peer_index.root, name))]
-    target = mean_psnr(wanted, stored)
+    target = mean_psnr(inputs, stored)
     steps = [
-        mean_psnr(wanted, [reread(picture, found["jpeg_quality"] + more) for picture in wanted]) for more in (-4, 0, 4)
+        mean_psnr(inputs, [reread(picture, found["jpeg_quality"] + more) for picture in inputs]) for more in (-4, 0, 4)
     ]
     assert min(steps, key=lambda db: abs(db - target)) == steps[1]
     name = names[0]
     with zipfile.ZipFile(equal_zip(peer_index.root, name)) as archive:
-        assert archive.read("00003.jpg") == encode_jpeg(wanted[3], found["jpeg_quality"])
+        assert archive.read("00003.jpg") == encode_jpeg(inputs[3], found["jpeg_quality"])
     assert found["video_bytes_per_frame"] == pytest.approx(
         sum(file.stat().st_size for file in peer_index.root.rglob("*.mp4")) / (4 * 34), abs=1
     )
@@ -156,13 +156,13 @@ def reread(picture, quality):
     return np.asarray(Image.open(io.BytesIO(encode_jpeg(picture, quality))))
 
 
-def test_the_noise_of_a_picture_in_decibels():
+def test_mean_psnr_has_its_closed_form():
     black = np.zeros((8, 8, 3), np.uint8)
     assert mean_psnr([black], [black + 255]) == 0
     assert mean_psnr([black, black], [black + 1, black]) == pytest.approx((48.13 + 99) / 2, abs=0.01)
 
 
-def test_the_bytes_of_a_clip_begin_at_the_key_frame_and_end_at_its_last_frame(peer_index):
+def test_clip_bytes_run_from_the_key_frame_to_the_last_frame(peer_index):
     video, jpegs = sources(peer_index.root, peer_index.info(0).name)
     with av.open(str(video)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
@@ -176,13 +176,13 @@ def test_the_bytes_of_a_clip_begin_at_the_key_frame_and_end_at_its_last_frame(pe
         assert jpeg_bytes(jpegs, [3, 5]) == len(archive.read("00003.jpg")) + len(archive.read("00005.jpg"))
 
 
-def test_a_slow_peer_is_measured_with_fewer_batches_but_with_whole_bursts():
+def test_slow_peers_get_fewer_batches_but_whole_bursts():
     assert batches_for(100, 2) == 150
     assert batches_for(1, 2) == 6
     assert batches_for(1, 0) == 3
 
 
-def test_peers_belong_to_the_files_that_they_read_and_equal_jpegs_to_the_first_store():
+def test_peers_are_grouped_by_the_files_they_read():
     names = [*PEERS]
     assert "torchcodec" in names_in(SOURCES, names, first=True)
     assert names_in("rawvideo", names, first=False) == [
@@ -192,11 +192,11 @@ def test_peers_belong_to_the_files_that_they_read_and_equal_jpegs_to_the_first_s
 
 
 @pytest.mark.parametrize(("peer", "name"), PAIRS)
-def test_each_peer_that_is_here_makes_our_views_and_normalizes_them(peer_index, our_views, peer, name):
-    need(PEERS[peer].module)
+def test_each_installed_peer_makes_our_views(peer_index, our_views, peer, name):
+    skip_unless_installed(PEERS[peer].module)
     loader = loader_of(peer_index, name)
-    with peer_batches(PEERS[peer], peer_clips(loader, 0, 1), batch_size=2, workers=0, device="cpu") as arriving:
-        views = next(arriving)
+    with peer_batches(PEERS[peer], peer_clips(loader, 0, 1), batch_size=2, workers=0, device="cpu") as batches:
+        views = next(batches)
     program = loader.task.program
     assert [view.shape for view in views] == [(2, 3, view.length, program.size, program.size) for view in program.views]
     assert all(view.dtype == torch.float32 and abs(float(view.mean())) < 3 for view in views)
@@ -244,8 +244,8 @@ def test_peers_with_wrong_views_are_not_measured(peer_index, our_views, monkeypa
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_a_frame_that_a_clip_shows_twice_stands_in_both_places(peer_index, peer):
-    need(PEERS[peer].module)
+def test_a_repeated_frame_appears_in_both_places(peer_index, peer):
+    skip_unless_installed(PEERS[peer].module)
     (clip, *_) = peer_clips(loader_of(peer_index, "recognition"), 0, 1, prepared=PEERS[peer].prepared)
     (view,) = clip.views
     twice = dataclasses.replace(view, frames=[7, 3, 7, 5])
@@ -254,7 +254,7 @@ def test_a_frame_that_a_clip_shows_twice_stands_in_both_places(peer_index, peer)
     assert torch.equal(torch.as_tensor(shown), torch.as_tensor(expected)[[2, 0, 2, 1]])
 
 
-def test_the_machine_names_the_peers_that_are_installed():
+def test_machine_lists_the_installed_peers():
     cv2 = pytest.importorskip("cv2")
     versions = machine()["versions"]
     assert isinstance(versions, dict)
@@ -262,7 +262,7 @@ def test_the_machine_names_the_peers_that_are_installed():
     assert [version[: len(cv2.__version__)] for version in found] == [cv2.__version__]
 
 
-def test_workers_are_tried_in_powers_of_two_up_to_one_a_core(monkeypatch):
+def test_worker_counts_are_powers_of_two_up_to_the_cores(monkeypatch):
     for cores, counts in {1: [0, 1], 2: [0, 1, 2], 12: [0, 1, 2, 4, 8, 12]}.items():
         monkeypatch.setattr(ours.limits, "cores", lambda cores=cores: cores)
         assert ours.worker_counts() == counts

@@ -64,7 +64,7 @@ def differences(samples, library):
 
 
 @pytest.mark.parametrize("library", [OpenCV, Torch])
-def test_each_library_makes_what_our_loader_delivers_and_leaves_nothing_out(samples, library):
+def test_each_library_matches_our_loader_and_needs_every_step(samples, library):
     if library is OpenCV:
         pytest.importorskip("cv2")
     assert max(differences(samples, library)) < MAX_DIFFERENCE

@@ -32,7 +32,7 @@ def classes(data: LabeledData) -> list[dict[str, str]]:
     ]
 
 
-def test_an_id_means_the_same_class_in_both_lists_though_one_lacks_classes(tmp_path):
+def test_ids_mean_the_same_classes_in_both_lists(tmp_path):
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, "a 2\nb 5\nc 3\n", "d 3\ne 0\nf 5\n")
     assert classes(data) == [{"a": "2", "b": "5", "c": "3"}, {"d": "3", "e": "0", "f": "5"}]
@@ -40,14 +40,14 @@ def test_an_id_means_the_same_class_in_both_lists_though_one_lacks_classes(tmp_p
     assert open_data(data, "train").index.class_names == ("0", "1", "2", "3", "4", "5")
 
 
-def test_a_name_means_the_same_class_in_both_lists_though_one_lacks_classes(tmp_path):
+def test_names_mean_the_same_classes_in_both_lists(tmp_path):
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, "a.avi walk\nb.avi run\n", "c.avi walk\nd.avi jump\n")
     assert classes(data) == [{"a": "walk", "b": "run"}, {"c": "walk", "d": "jump"}]
 
 
 @pytest.mark.parametrize(("train", "test"), [("a 1\nb 2\n", "c 2\nd 1\n"), ("a 1\nb 3\n", "c 2\nd 2\n")])
-def test_labels_that_start_at_1_are_said_and_count_from_0_in_both(tmp_path, train, test):
+def test_labels_from_1_are_shifted_to_0_with_a_note(tmp_path, train, test):
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, train, test)
     assert classes(data) == [dict(line.split() for line in text.splitlines()) for text in (train, test)]
@@ -58,7 +58,7 @@ def test_labels_that_start_at_1_are_said_and_count_from_0_in_both(tmp_path, trai
         assert "label 1 is class '1'" in dataset.notes[0]
 
 
-def test_labels_that_start_at_1_are_said_where_the_dataset_has_the_classes(tmp_path):
+def test_labels_from_1_are_noted_for_a_dataset_with_classes(tmp_path):
     build(tmp_path, "run/a", "walk/b", classes={"run/a": "run", "walk/b": "walk"})
     (dataset := tmp_path / "list.txt").write_text("run/a 1\nwalk/b 2\n")
     (note,) = open_dataset(tmp_path, dataset, labeled=True).notes
@@ -74,7 +74,7 @@ def test_class_ids_do_not_depend_on_which_videos_are_missing(tmp_path):
     assert open_data(data, "train").index.class_names == ("jump", "run", "walk")
 
 
-def test_ids_in_one_list_and_names_in_the_other_are_refused(tmp_path):
+def test_mixing_ids_and_names_is_refused(tmp_path):
     build(tmp_path, *NAMES)
     with pytest.raises(UserError, match=r"has class ids, the other class names; write classes into the dataset with"):
         open_data(recipe(tmp_path, "a.avi 1\nb.avi 2\n", "c.avi run\nd.avi walk\n"), "train")
@@ -86,7 +86,7 @@ def test_a_test_list_without_labels_is_refused_before_training(tmp_path):
         open_data(recipe(tmp_path, "a 0\nb 1\n", "c\nd\n"), "train")
 
 
-def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
+def test_labels_that_contradict_the_datasets_classes_are_refused(tmp_path):
     names = ["run/a", "run/b", "walk/c", "walk/d"]
     build(tmp_path, *names, classes={name: name.split("/")[0] for name in names})
     (tmp_path / "list.txt").write_text("run/a 0\nrun/b 1\nwalk/c 0\nwalk/d 1\n")
@@ -104,7 +104,7 @@ def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
         ("a,0\nb,1000000\n", "the class id 1000000 is not below 1000000"),
     ],
 )
-def test_labels_that_are_none_or_two_are_one_line_of_error(tmp_path, lines, message):
+def test_bad_labels_are_a_one_line_error(tmp_path, lines, message):
     build(tmp_path, "a", "b")
     (tmp_path / "labels.csv").write_text(lines)
     with pytest.raises(UserError, match=message) as raised:
@@ -119,12 +119,12 @@ def test_labels_that_are_none_or_two_are_one_line_of_error(tmp_path, lines, mess
 
 @pytest.mark.parametrize("header", ["", "name,label\n"])
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
-def test_a_byte_order_mark_in_the_labels_is_no_part_of_a_name(tmp_path, header, encoding):
+def test_byte_order_mark_of_labels_is_ignored(tmp_path, header, encoding):
     (tmp_path / "labels.csv").write_bytes(f"{header}run/a.avi,x\r\nb c,y\r\n".encode(encoding))
     assert read_labels(str(tmp_path / "labels.csv"), ["run/a", "b c"]) == ({"run/a": 0, "b c": 1}, ("x", "y"))
 
 
-def test_labels_may_come_from_any_list_that_has_them(tmp_path):
+def test_labels_may_come_from_any_labeled_list(tmp_path):
     (tmp_path / "labels.json").write_text(json.dumps([{"name": "x/b.mp4", "label": 2}, {"name": "./x/a", "label": 1}]))
     assert read_labels(str(tmp_path / "labels.json"), ["x/a", "x/b"]) == ({"x/a": 0, "x/b": 1}, ("1", "2"))
     (tmp_path / "labels.txt").write_text("/root/x/b.mp4 0\n/root/x/a.mp4 7\n")
@@ -135,7 +135,7 @@ def test_labels_may_come_from_any_list_that_has_them(tmp_path):
         read_labels(str(tmp_path / "labels.csv"), ["x/b", "y/b", "a"])
 
 
-def test_lists_given_one_after_the_other_share_their_classes(tmp_path):
+def test_lists_written_in_turn_share_their_classes(tmp_path):
     build(tmp_path / "data", *NAMES)
     (tmp_path / "train.csv").write_text("path,label\na,walk\nb,run\nc,jump\n")
     (tmp_path / "test.csv").write_text("path,label\nd,run\ne,walk\n")
@@ -146,7 +146,7 @@ def test_lists_given_one_after_the_other_share_their_classes(tmp_path):
     assert index.labels.tolist() == [2, 1, 0, 1, 2, -1]
 
 
-def test_lists_given_together_are_of_the_same_classes(tmp_path, capsys):
+def test_lists_written_together_share_their_classes(tmp_path, capsys):
     build(tmp_path / "data", *NAMES)
     (tmp_path / "train.txt").write_text("a 1\nb 3\n")
     (tmp_path / "test.txt").write_text("c 2\nd 1\n")
@@ -157,7 +157,7 @@ def test_lists_given_together_are_of_the_same_classes(tmp_path, capsys):
     assert "start at 1; here class ids start at 0, and its label 1 is class '1'" in capsys.readouterr().out
 
 
-def test_classes_that_are_others_than_those_of_the_lists_are_replaced_and_that_is_said(tmp_path, capsys):
+def test_other_classes_are_replaced_with_a_note(tmp_path, capsys):
     names = ("one/a", "one/b", "two/c")
     build(tmp_path / "data", *names, classes={name: name.split("/")[0] for name in names})
     (tmp_path / "list.txt").write_text("a.avi run\nb.avi walk\nc.avi run\n")
@@ -167,7 +167,7 @@ def test_classes_that_are_others_than_those_of_the_lists_are_replaced_and_that_i
     assert "(one, two) are replaced by the lists'" in printed
 
 
-def test_a_list_of_the_users_in_the_dataset_is_never_written_over(tmp_path):
+def test_a_users_list_is_never_overwritten(tmp_path):
     build(tmp_path / "data", *NAMES)
     (tmp_path / "train.csv").write_text("path,label\na,walk\nb,run\n")
     (tmp_path / "data" / "train.txt").write_text("my own\n")
@@ -179,7 +179,7 @@ def test_a_list_of_the_users_in_the_dataset_is_never_written_over(tmp_path):
         main(["auto", str(tmp_path / "data" / "train.txt"), "--data-dir", str(tmp_path / "data")])
 
 
-def test_a_recipe_may_skip_missing_videos_and_names_them(tmp_path):
+def test_missing_videos_may_be_skipped_and_are_named(tmp_path):
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, "a 0\ngone 0\nb 1\n", "c 1\nlost.mp4 0\n")
     with pytest.raises(UserError, match=r"names 1 video .* \(gone\).*`--set data.missing=skip`"):

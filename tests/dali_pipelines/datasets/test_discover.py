@@ -34,20 +34,20 @@ def found_in(*sources: Path | str, out: str = "/nowhere") -> tuple[list[str], tu
     return list(found.videos), found.notes
 
 
-def test_two_videos_of_one_name_are_refused_by_both_their_paths(tmp_path):
+def test_duplicate_names_are_refused_with_both_paths(tmp_path):
     touch(tmp_path / "x" / "a.mp4", tmp_path / "y" / "a.mp4")
     with pytest.raises(UserError, match=rf"named 'a.mp4': {tmp_path}/x/a.mp4 and {tmp_path}/y/a.mp4"):
         found_in(tmp_path / "x", tmp_path / "y")
 
 
-def test_a_file_is_taken_whatever_its_suffix_and_a_loop_of_links_ends(tmp_path):
+def test_a_given_file_needs_no_video_suffix_and_link_loops_end(tmp_path):
     touch(tmp_path / "strange.dat", tmp_path / "in" / "sub" / "a.MP4", tmp_path / "elsewhere" / "b.mkv")
     (tmp_path / "in" / "sub" / "loop").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
     assert found_in(tmp_path / "strange.dat", tmp_path / "in") == (["linked/b", "strange", "sub/a"], ())
 
 
-def test_files_that_are_given_keep_the_folders_below_the_one_that_they_share(tmp_path):
+def test_given_files_are_named_below_their_common_folder(tmp_path):
     touch(*(tmp_path / "gifs" / folder / f"{i}.gif" for folder in ("jump", "run") for i in (1, 2)))
     names, _ = found_in(*sorted(tmp_path.glob("gifs/*/*.gif")))
     assert names == ["jump/1", "jump/2", "run/1", "run/2"]
@@ -55,14 +55,14 @@ def test_files_that_are_given_keep_the_folders_below_the_one_that_they_share(tmp
     assert found_in(tmp_path / "gifs")[0] == names
 
 
-def test_files_that_differ_in_their_suffix_alone_keep_it_in_their_names(tmp_path):
+def test_files_that_differ_only_in_suffix_keep_it_in_their_names(tmp_path):
     touch(*(tmp_path / "v" / name for name in ("a.mp4", "a.webm", "b.mkv", "b.mp4", "c.mp4")))
     names, notes = found_in(tmp_path / "v")
     assert names == ["a.mp4", "a.webm", "b.mkv", "b.mp4", "c"]
     assert notes == ("videos that share 2 names get longer names: a, b",)
 
 
-def test_archives_are_named_by_their_path_and_what_they_hold_by_its_own(tmp_path):
+def test_archives_and_their_members_are_named_by_path(tmp_path):
     pictures = {f"{i}.jpg": b"x" for i in range(2)}
     (tmp_path / "zips" / "run" / "b").mkdir(parents=True)
     write_zip(tmp_path / "zips" / "run" / "v_a.b.zip", pictures)
@@ -80,7 +80,7 @@ def test_archives_are_named_by_their_path_and_what_they_hold_by_its_own(tmp_path
     assert found_in(*sorted((tmp_path / "zips").glob("r*/*.zip")), tmp_path / "zips" / "jump.zip")[0][-1] == "run/v_a.b"
 
 
-def test_files_of_other_suffixes_are_counted_by_them(tmp_path):
+def test_files_without_video_suffix_are_counted_by_suffix(tmp_path):
     touch(*(tmp_path / "v" / name for name in ("a.mp4", "x.txt", "y.TXT", "z.wav", "n_frames", ".hidden", "._a.mp4")))
     assert found_in(tmp_path / "v") == (
         ["a"],
@@ -88,7 +88,7 @@ def test_files_of_other_suffixes_are_counted_by_them(tmp_path):
     )
 
 
-def test_hidden_folders_those_of_other_programs_and_unfinished_downloads_are_passed_over(tmp_path):
+def test_hidden_folders_and_unfinished_downloads_are_skipped(tmp_path):
     touch(*(tmp_path / "v" / folder / "a.mp4" for folder in (".Trash-1000", ".ipynb_checkpoints", "@eaDir", "run")))
     touch(*(tmp_path / "v" / "run" / name for name in ("x.temp.mp4", "x.f137.mp4", "x.f251-drc.webm", "y.f.mp4")))
     names, notes = found_in(tmp_path / "v")
@@ -101,7 +101,7 @@ def test_hidden_folders_those_of_other_programs_and_unfinished_downloads_are_pas
     )
 
 
-def test_of_a_folder_and_a_link_to_it_the_name_of_the_folder_stands_and_the_link_is_said(tmp_path):
+def test_a_link_to_a_folder_already_found_is_skipped_with_a_note(tmp_path):
     touch(tmp_path / "v" / "HandstandPushups" / "a.avi")
     (tmp_path / "v" / "HandStandPushups").symlink_to("HandstandPushups")
     names, (note,) = found_in(tmp_path / "v")
@@ -110,7 +110,7 @@ def test_of_a_folder_and_a_link_to_it_the_name_of_the_folder_stands_and_the_link
 
 
 @pytest.mark.parametrize("name", ["prepared", "deep/prepared2"])
-def test_a_prepared_dataset_in_the_source_is_passed_over_wherever_it_lies(tmp_path, name):
+def test_prepared_datasets_in_the_source_are_skipped(tmp_path, name):
     touch(tmp_path / "a.mp4", tmp_path / name / "index.npz", tmp_path / name / "videos" / "a.mp4")
     assert found_in(tmp_path, out=str(tmp_path / "o")) == (
         ["a"],
@@ -120,7 +120,7 @@ def test_a_prepared_dataset_in_the_source_is_passed_over_wherever_it_lies(tmp_pa
         found_in(tmp_path / name)
 
 
-def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+def test_an_unreadable_folder_is_noted(tmp_path, monkeypatch):
     """The error is simulated, because the tests may run as root."""
     touch(tmp_path / "run" / "a.mp4", tmp_path / "secret" / "b.mp4")
 
@@ -158,7 +158,7 @@ def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
         leave_in_place(pictures)
 
 
-def test_of_broken_links_only_those_of_videos_are_quarantined(tmp_path):
+def test_only_broken_links_of_videos_are_quarantined(tmp_path):
     make_video(tmp_path / "v" / "a.mp4", frames=3)
     (tmp_path / "v" / "c.mp4").symlink_to("gone.mp4")
     (tmp_path / "v" / "notes").symlink_to("gone")
@@ -172,7 +172,7 @@ def test_of_broken_links_only_those_of_videos_are_quarantined(tmp_path):
     assert main(command) == 0
 
 
-def test_an_archive_that_cannot_be_read_is_one_video_with_the_error_of_the_system(tmp_path):
+def test_an_unreadable_archive_is_one_video_with_the_systems_error(tmp_path):
     write_zip(tmp_path / "a.zip", {f"{i}.jpg": b"x" for i in range(2)})
     (tmp_path / "b.zip").symlink_to("gone.zip")
     places = find_videos([tmp_path], outside=tmp_path / "out").videos
@@ -181,7 +181,7 @@ def test_an_archive_that_cannot_be_read_is_one_video_with_the_error_of_the_syste
         leave_in_place(places["b"])
 
 
-def test_names_with_a_colon_are_no_protocol(tmp_path, monkeypatch):
+def test_a_colon_in_a_name_is_not_a_url(tmp_path, monkeypatch):
     make_video(tmp_path / "act:run" / "x.mp4", frames=3).rename(tmp_path / "2021-01-01T10:30:00.mp4")
     make_video(tmp_path / "act:run" / "x.mp4", frames=3)
     monkeypatch.chdir(tmp_path)
@@ -192,7 +192,7 @@ def test_names_with_a_colon_are_no_protocol(tmp_path, monkeypatch):
     assert found_in(".")[0] == ["2021-01-01T10:30:00", "act:run/x"]
 
 
-def test_splits_stay_in_the_names(tmp_path):
+def test_split_folders_stay_in_the_names(tmp_path):
     touch(tmp_path / "train" / "run" / "a.mp4", tmp_path / "val" / "run" / "b.mp4")
     assert found_in(tmp_path)[0] == ["train/run/a", "val/run/b"]
 
@@ -207,7 +207,7 @@ MUXERS = {"divx": "avi", "mpe": "mpeg", "qt": "mov", "f4v": "mp4"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_files_with_the_suffixes_that_people_have_are_videos_that_decode(tmp_path, suffix):
+def test_videos_of_every_common_suffix_decode(tmp_path, suffix):
     size = "352x288"  # RealVideo and MPEG support few sizes
     encoder = {"h264": "libx264", "hevc": "libx265", "vp8": "libvpx"}.get(SUFFIXES[suffix], SUFFIXES[suffix])
     source = tmp_path / "v" / f"a.{suffix}"
@@ -223,7 +223,7 @@ def test_files_with_the_suffixes_that_people_have_are_videos_that_decode(tmp_pat
     assert decode_rgb(read_clip(index, 0, np.array([0, 4]))).shape == (2, 288, 352, 3)
 
 
-def test_labels_that_come_with_the_videos_are_their_classes():
+def test_labels_from_archives_become_classes():
     assert read_labels("folders", ["a", "b", "c"], given={"a": "run", "c": "jump"}) == (
         {"a": 1, "b": -1, "c": 0},
         ("jump", "run"),
@@ -251,7 +251,7 @@ def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
         ("a\n", "a line must be name,label and not 'a'"),
     ],
 )
-def test_labels_that_do_not_fit_the_videos_are_an_error(tmp_path, text, message):
+def test_labels_that_do_not_match_the_videos_are_an_error(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):
         read_labels(str(tmp_path / "labels.csv"), ["a", "b", "c"])

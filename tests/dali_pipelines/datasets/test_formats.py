@@ -58,7 +58,7 @@ def contents(root: Path) -> dict[str, list[str]]:
     return {path.name: path.read_text().splitlines() for path in root.glob("*.txt")}
 
 
-def test_the_flags_of_hmdb51_become_three_lists_for_training_and_three_for_testing(splits, tmp_path, capsys):
+def test_hmdb51_flags_become_three_train_and_three_test_lists(splits, tmp_path, capsys):
     root = hmdb51(tmp_path / "data")
     make("hmdb51", splits, root)
     assert contents(root) == LISTS
@@ -67,7 +67,7 @@ def test_the_flags_of_hmdb51_become_three_lists_for_training_and_three_for_testi
     assert labels(root, "testlist02.txt") == [0, 0, 1]
 
 
-def test_quarantined_videos_are_passed_over_and_named(splits, tmp_path, capsys):
+def test_quarantined_videos_are_skipped_and_named(splits, tmp_path, capsys):
     root = hmdb51(tmp_path / "data", without=CLAP[2])
     with (root / "quarantine.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "reason"), (f"/films/clap/{CLAP[2]}.avi", "truncated, alas")])
@@ -77,7 +77,7 @@ def test_quarantined_videos_are_passed_over_and_named(splits, tmp_path, capsys):
     assert note in capsys.readouterr().out
 
 
-def test_videos_that_are_simply_not_there_are_counted_and_no_list_is_written(splits, tmp_path):
+def test_missing_videos_are_counted_and_no_list_is_written(splits, tmp_path):
     root = hmdb51(tmp_path / "data", without="climb_stairs")
     with pytest.raises(UserError, match=rf"names 1 video that {root} does not hold \(climb_stairs/{CLIMB[0]}.avi\)"):
         make("hmdb51", splits, root)
@@ -85,14 +85,14 @@ def test_videos_that_are_simply_not_there_are_counted_and_no_list_is_written(spl
 
 
 @pytest.mark.parametrize("line", ["Alex_clap_u_nm_np1_fr_med_0.avi 3", "Alex_clap_u_nm_np1_fr_med_0.avi", "1"])
-def test_a_line_without_a_flag_is_an_error_that_quotes_it(splits, tmp_path, line):
+def test_a_line_without_a_flag_is_quoted(splits, tmp_path, line):
     path = splits / "clap_test_split3.txt"
     path.write_text(f"{CLAP[0]}.avi 1\n{line}\n")
     with pytest.raises(UserError, match=f"{path}: a line must be a video and 0, 1 or 2, and not '{line}'"):
         make("hmdb51", splits, hmdb51(tmp_path / "data"))
 
 
-def test_lists_that_are_not_there_are_named(splits, tmp_path):
+def test_missing_lists_are_named(splits, tmp_path):
     root = hmdb51(tmp_path / "data")
     with pytest.raises(UserError, match=f"{tmp_path} holds no .*_test_split1.txt: give the folder testTrainMulti"):
         make("hmdb51", tmp_path, root)
@@ -125,7 +125,7 @@ def makers(tmp_path) -> Path:
     return folder
 
 
-def test_two_commands_lead_from_the_pictures_of_something_something_to_labeled_lists(makers, tmp_path, capsys):
+def test_prepare_and_lists_give_labeled_lists_of_something_something(makers, tmp_path, capsys):
     source, root = tmp_path / "20bn-something-something-v1", tmp_path / "data"
     for name in ("20", "3", "9", "100", "8", "7"):
         write_pictures(source / name, numbered(3))
@@ -152,7 +152,7 @@ def test_two_commands_lead_from_the_pictures_of_something_something_to_labeled_l
 
 
 @pytest.mark.parametrize("line", ["20;Holding nothing", "20", "20,Holding something"])
-def test_a_label_that_the_makers_do_not_have_is_an_error_and_the_index_stays(makers, tmp_path, line):
+def test_an_unknown_label_is_an_error_and_keeps_the_index(makers, tmp_path, line):
     Index.build(tmp_path / "data", {"20": record()}).save()
     before = (tmp_path / "data" / "index.npz").read_bytes()
     (makers / "something-something-v1-train.csv").write_text(f"{line}\n")
@@ -161,7 +161,7 @@ def test_a_label_that_the_makers_do_not_have_is_an_error_and_the_index_stays(mak
     assert (tmp_path / "data" / "index.npz").read_bytes() == before
 
 
-def test_a_folder_of_several_lists_is_refused_with_the_command_that_writes_them(makers, splits, tmp_path):
+def test_a_folder_of_lists_is_refused_with_the_command_to_write_them(makers, splits, tmp_path):
     root = hmdb51(tmp_path / "data")
     for folder, count in ((splits, 6), (makers, 2)):
         with pytest.raises(UserError, match=rf"holds {count} lists: write them with `clipfeed lists"):
@@ -180,7 +180,7 @@ def read(source):
 """
 
 
-def test_a_format_is_one_file(tmp_path, monkeypatch):
+def test_a_new_format_takes_one_file(tmp_path, monkeypatch):
     """The file stands for one that a contributor adds to the package."""
     (tmp_path / "toy.py").write_text(TOY_FORMAT)
     monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])

@@ -20,7 +20,7 @@ UNLABELED = {"testlist01.txt", "val_list.txt", "train_split03.csv", "kinetics.cs
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_list_of_one_file_names_its_videos_and_fits_the_classes_of_the_folders(tmp_path, name):
+def test_single_file_lists_match_the_folder_classes(tmp_path, name):
     """This includes the CSVs of CPC and Concepts and the JSON of CtP."""
     build(tmp_path, *UCF, classes=CLASS_OF_UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
@@ -31,7 +31,7 @@ def test_a_list_of_one_file_names_its_videos_and_fits_the_classes_of_the_folders
 
 
 @pytest.mark.parametrize("name", sorted(FILES.keys() - UNLABELED))
-def test_the_labels_of_a_list_are_the_classes_where_the_dataset_has_none(tmp_path, name):
+def test_labels_of_a_list_become_classes_if_the_dataset_has_none(tmp_path, name):
     build(tmp_path, *UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
     index = open_dataset(tmp_path, tmp_path / name, labeled=True).index
@@ -40,14 +40,14 @@ def test_the_labels_of_a_list_are_the_classes_where_the_dataset_has_none(tmp_pat
 
 
 @pytest.mark.parametrize("name", sorted(UNLABELED))
-def test_a_list_without_labels_for_videos_without_classes_is_refused_with_the_way_out(tmp_path, name):
+def test_unlabeled_list_for_unlabeled_videos_is_refused(tmp_path, name):
     build(tmp_path, *UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
     with pytest.raises(UserError, match=r"3 videos without a class.* has no labels; .*clipfeed lists"):
         open_dataset(tmp_path, tmp_path / name, labeled=True)
 
 
-def test_counts_of_frames_that_were_taken_at_another_rate_are_not_classes(tmp_path):
+def test_frame_counts_are_not_taken_for_labels(tmp_path):
     names = [f"run/{number:02d}" for number in range(6)]
     build(tmp_path, *names)
     (tmp_path / "list.csv").write_text("".join(f"{name},{200 + 7 * i},{i % 3}\n" for i, name in enumerate(names)))
@@ -56,7 +56,7 @@ def test_counts_of_frames_that_were_taken_at_another_rate_are_not_classes(tmp_pa
     assert open_dataset(tmp_path, tmp_path / "list.csv").labels is None
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     build(tmp_path, *UCF, classes=CLASS_OF_UCF, frames=FRAMES)
     for name, text in FILES.items():
         for encoding in ("utf-8-sig", "utf-16"):
@@ -83,7 +83,7 @@ def ucf101(folder: Path) -> None:
         (folder / f"testlist0{split}.txt").write_text(f"{UCF[split - 1]}.avi\r\n")
 
 
-def test_all_three_splits_of_ucf101_are_written_for_videos_in_class_folders_or_in_one(tmp_path):
+def test_ucf101_splits_are_written_for_class_folders_and_one_folder(tmp_path):
     folder = tmp_path / "ucfTrainTestlist"
     folder.mkdir()
     ucf101(folder)
@@ -123,7 +123,7 @@ LAYOUTS: dict[str, Callable[[str, str], str]] = {
 
 @pytest.mark.parametrize("of_400", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_clips_of_kinetics_are_found_in_every_layout(tmp_path, layout, of_400):
+def test_kinetics_clips_are_found_in_every_layout(tmp_path, layout, of_400):
     kinetics(tmp_path / "annotations", of_400=of_400)
     split_of = dict(zip(CLIPS, ("train", "train", "val"), strict=True))
     stored = {LAYOUTS[layout](split_of[name], name): name.split("/")[0] for name in CLIPS}
@@ -134,7 +134,7 @@ def test_the_clips_of_kinetics_are_found_in_every_layout(tmp_path, layout, of_40
     assert classes_in(tmp_path / "data", "val.txt") == {third: "abseiling"}
 
 
-def test_dead_links_of_kinetics_are_an_error_with_a_flag_that_leaves_them_out_and_counts_them(tmp_path, capsys):
+def test_missing_kinetics_videos_are_an_error_unless_skipped(tmp_path, capsys):
     kinetics(tmp_path / "annotations", of_400=True)
     root = tmp_path / "data"
     build(root, *[*CLIPS][1:])
@@ -147,7 +147,7 @@ def test_dead_links_of_kinetics_are_an_error_with_a_flag_that_leaves_them_out_an
     assert [*classes_in(root, "train.txt")] == ["shooting goal (soccer)/-3B32lodo2M_000059_000069"]
 
 
-def test_the_test_videos_of_kinetics_may_have_no_classes(tmp_path):
+def test_kinetics_test_videos_may_be_unlabeled(tmp_path):
     (tmp_path / "test.csv").write_text("youtube_id,time_start,time_end,split\n--6bJUbfpnQ,17,27,test\n")
     build(tmp_path / "data", "test/--6bJUbfpnQ_000017_000027")
     run(tmp_path / "data", "auto", tmp_path / "test.csv")
@@ -155,7 +155,7 @@ def test_the_test_videos_of_kinetics_may_have_no_classes(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
-def test_something_something_v2_has_its_classes_from_templates(tmp_path, prefix):
+def test_something_something_v2_classes_come_from_templates(tmp_path, prefix):
     for part, content in SSV2.items():
         (tmp_path / f"{prefix}{part}.json").write_text(json.dumps(content))
     root = tmp_path / "data"
@@ -166,14 +166,14 @@ def test_something_something_v2_has_its_classes_from_templates(tmp_path, prefix)
     assert Index.load(root).class_names == tuple(SSV2["labels"])
 
 
-def test_one_file_of_something_something_v2_is_a_list_by_itself(tmp_path):
+def test_one_something_something_v2_file_is_a_list(tmp_path):
     build(tmp_path, "74225", "78687")
     (tmp_path / "train.json").write_text(json.dumps(SSV2["train"]))
     index = open_dataset(tmp_path, tmp_path / "train.json", labeled=True).index
     assert [index.class_names[label] for label in index.labels] == ["Moving something up", "Holding something"]
 
 
-def test_jester_has_its_classes_from_a_file_of_labels(tmp_path):
+def test_jester_classes_come_from_its_label_file(tmp_path):
     for part, text in {
         "labels": "Swiping Left\nDoing other things\n",
         "train": "34870;Doing other things\n56557;Swiping Left\n",
@@ -188,7 +188,7 @@ def test_jester_has_its_classes_from_a_file_of_labels(tmp_path):
     assert classes_in(root, "validation.txt") == {"9223": "Swiping Left"}
 
 
-def test_a_csv_with_a_column_of_splits_is_a_list_for_each(tmp_path):
+def test_a_csv_with_a_split_column_becomes_one_list_per_split(tmp_path):
     (tmp_path / "all.csv").write_text("filename,label,split\na.mp4,run,train\nb.mp4,walk,train\nc.mp4,run,test\n")
     root = tmp_path / "data"
     build(root, "a", "b", "c")
@@ -218,18 +218,18 @@ def test_a_csv_with_a_column_of_splits_is_a_list_for_each(tmp_path):
         ),
     ],
 )
-def test_a_line_that_is_wrong_is_quoted_short_and_without_escapes(tmp_path, name, text, message):
+def test_a_bad_line_is_quoted_shortened_and_escaped(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
         read_lists(tmp_path / name)
 
 
-def test_a_folder_without_lists_names_the_formats_that_are_known(tmp_path):
+def test_a_folder_without_lists_names_the_known_formats(tmp_path):
     with pytest.raises(UserError, match=r"holds no known lists\. Known are .*hmdb51: .*kinetics: .*ucf101: "):
         read_lists(tmp_path)
 
 
-def test_every_format_is_a_line_of_the_help_and_has_its_two_functions(capsys):
+def test_every_format_is_listed_in_the_help(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = capsys.readouterr().out

@@ -42,7 +42,7 @@ def open_list(root: Path, text: str, part: Literal["train", "test"] = "train") -
     return open_dataset(root, LabeledData(root=str(root), **lists).list_of(part), labeled=True).index
 
 
-def test_a_list_that_tells_other_classes_apart_than_the_dataset_is_refused(tmp_path):
+def test_a_list_with_other_classes_than_the_dataset_is_refused(tmp_path):
     names = ucf_names(films=1)
     build(tmp_path, names)
     text = "".join(f"{name}.avi {1 + (name.split('/')[0] == 'YoYo')}\n" for name in names)
@@ -68,7 +68,7 @@ def test_videos_without_a_class_and_a_missing_test_list_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.9])
-def test_films_stay_whole_and_every_class_gives_its_share(tmp_path, share):
+def test_hold_out_keeps_films_whole_and_takes_a_share_of_every_class(tmp_path, share):
     index = build(tmp_path, ucf_names())
     train, held = hold_out(index, share, seed=3)
     assert np.array_equal(np.sort(np.concatenate([train, held])), np.arange(len(index)))
@@ -81,29 +81,29 @@ def test_films_stay_whole_and_every_class_gives_its_share(tmp_path, share):
     assert not films(train) & films(held)
     sizes, kept = Counter(index.labels.tolist()), Counter(index.labels[held].tolist())
     for label, size in sizes.items():
-        wanted = round(share * size)
-        assert wanted <= kept[label] < wanted + 7  # the last film may exceed the share by up to 6 clips
+        expected = round(share * size)
+        assert expected <= kept[label] < expected + 7  # the last film may exceed the share by up to 6 clips
 
 
-def test_every_class_keeps_a_film_to_train_on(tmp_path):
+def test_hold_out_leaves_every_class_a_film_to_train_on(tmp_path):
     index = build(tmp_path, [f"ApplyEyeMakeup/v_A_g01_c{clip:02d}" for clip in range(9)] + ucf_names(films=2)[-4:])
     train, held = hold_out(index, 0.9, seed=0)
     assert set(index.labels[train]) == set(index.labels)
     assert 0 not in index.labels[held]  # its only film
 
 
-def test_names_without_films_are_videos_of_their_own(tmp_path):
+def test_names_without_films_are_held_out_one_by_one(tmp_path):
     index = build(tmp_path, [f"YoYo/{number}_c1x" for number in range(20)])
     assert [len(rows) for rows in hold_out(index, 0.25, seed=0)] == [15, 5]
 
 
-def test_the_seed_alone_decides_which_are_held_out(tmp_path):
+def test_held_out_videos_depend_only_on_the_seed(tmp_path):
     index = build(tmp_path, ucf_names())
     first, again, other = (hold_out(index, 0.2, seed)[1].tolist() for seed in (5, 5, 6))
     assert first == again != other
 
 
-def test_the_clips_of_one_film_are_told_by_the_names_of_ucf101_and_of_hmdb51():
+def test_films_are_recognized_in_ucf101_and_hmdb51_names():
     films = {
         "Archery/v_Archery_g07_c03": "Archery/v_Archery_g07",
         "brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0": "brush_hair/April_09_brush_hair",

@@ -30,20 +30,20 @@ def classes(*names: str) -> dict[str, str | None]:
         *(("k400/train", "k400/val"), ("data/k400/train", "data/k400/validate")),
     ],
 )
-def test_train_and_val_are_splits_and_the_classes_lie_in_them(train, val):
+def test_split_folders_contain_the_class_folders(train, val):
     names = [name.replace("train/", f"{train}/").replace("val/", f"{val}/") for name in NAMES]
     assert list(classes(*names).values()) == ["run", "run", "walk", "jump", "run", "walk"]
     assert split_of(names) == [train.split("/")[-1]] * 3 + [val.split("/")[-1]] * 3
 
 
-def test_other_folders_are_classes_as_ever():
+def test_other_folders_are_classes():
     for names in (("run/a", "walk/b/c"), ("train/a", "bus/b"), ("train/x/a", "bus/x/b"), ("trainer/x", "values/x")):
         assert classes(*names) == {name: name.split("/")[0] for name in names}
         assert set(split_of(names)) == {""}
     assert classes("a", "run/b") == {"a": None, "run/b": "run"}
 
 
-def test_videos_directly_in_splits_have_no_classes_and_that_is_said(tmp_path):
+def test_videos_directly_in_splits_have_no_classes(tmp_path):
     names = ("train/a", "train/b", "val/c")
     assert classes(*names) == dict.fromkeys(names)
     lines = describe_classes(build(tmp_path, *names))
@@ -53,7 +53,7 @@ def test_videos_directly_in_splits_have_no_classes_and_that_is_said(tmp_path):
     ]
 
 
-def test_the_lists_of_the_splits_are_written_and_are_what_a_recipe_takes(tmp_path):
+def test_split_lists_are_written_and_can_be_opened(tmp_path):
     index = build(tmp_path, *NAMES, classes={name: name.split("/")[1] for name in NAMES})
     assert describe_classes(index) == [
         "classes: 3 (jump, run, walk)",
@@ -69,7 +69,7 @@ def test_the_lists_of_the_splits_are_written_and_are_what_a_recipe_takes(tmp_pat
     assert "are taken, whatever their list (3 of train.txt, 3 of val.txt); --set data.list=train.txt takes that" in note
 
 
-def test_a_list_of_the_users_stays_and_one_of_ours_follows_the_dataset(tmp_path):
+def test_split_lists_are_rewritten_but_the_users_are_kept(tmp_path):
     (tmp_path / "val.txt").write_text("val/run/d.mp4 1\n")
     lines = write_split_lists(build(tmp_path, *NAMES))
     assert any("val.txt is a list of yours and stays; val/ has 3 videos" in line for line in lines)
@@ -82,7 +82,7 @@ def test_a_list_of_the_users_stays_and_one_of_ours_follows_the_dataset(tmp_path)
     assert (tmp_path / "train.txt").read_text() == "train/run/b\n"
 
 
-def test_a_list_of_the_makers_stays_when_prepare_is_given_again(tmp_path):
+def test_a_list_of_clipfeed_lists_is_kept_by_prepare(tmp_path):
     index = build(tmp_path / "data", *NAMES)
     write_split_lists(index)
     (tmp_path / "train.csv").write_text("path,label\ntrain/run/b,run\n")
@@ -92,7 +92,7 @@ def test_a_list_of_the_makers_stays_when_prepare_is_given_again(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"train.txt": 1}', '{"train.txt": {"videos": "x"}}', "[" * 99999])
-def test_a_damaged_record_of_lists_makes_them_the_users(tmp_path, content):
+def test_a_damaged_record_of_lists_keeps_existing_lists(tmp_path, content):
     (tmp_path / "lists.json").write_text(content)
     (tmp_path / "train.txt").write_text("mine\n")
     write_split_lists(build(tmp_path, *NAMES))
@@ -100,7 +100,7 @@ def test_a_damaged_record_of_lists_makes_them_the_users(tmp_path, content):
     assert json.loads((tmp_path / "lists.json").read_text()).keys() == {"val.txt"}
 
 
-def test_names_with_odd_bytes_go_through_a_list(tmp_path):
+def test_names_with_odd_bytes_survive_a_list(tmp_path):
     names = ("train/x/a\udcff", "val/x/b\x85c")
     write_split_lists(build(tmp_path, *names))
     assert open_dataset(tmp_path, tmp_path / "train.txt").index.names.texts() == names[:1]

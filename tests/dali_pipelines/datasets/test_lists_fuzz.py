@@ -41,7 +41,7 @@ PIECES = (
 
 
 @pytest.fixture(autouse=True)
-def names_of_formats(monkeypatch):
+def cache_format_names(monkeypatch):
     """Cache the module search, which takes longer than reading a list."""
     names = formats.format_names()
     monkeypatch.setattr(formats, "format_names", lambda: names)
@@ -67,7 +67,7 @@ def mutants(kind: str, count: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("kind", SEEDS)
-def test_mutants_of_a_list_are_lists_or_one_line_of_error(tmp_path, kind):
+def test_mutated_lists_are_read_or_a_one_line_error(tmp_path, kind):
     path = tmp_path / f"list.{'json' if kind == 'json' else 'dat'}"
     kinds = {"lists": 0, "errors": 0}
     for data in mutants(kind, INPUTS):
@@ -90,7 +90,7 @@ def test_mutants_of_a_list_are_lists_or_one_line_of_error(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", SEEDS)
-def test_mutants_of_a_list_open_as_videos_of_the_dataset_or_not_at_all(tmp_path, kind):
+def test_mutated_lists_only_open_videos_of_the_dataset(tmp_path, kind):
     build(tmp_path, *UCF)
     (tmp_path / "quarantine.csv").write_text("path,reason\n/films/UCF/YoYo/lost.avi,alas\n")
     path = tmp_path / f"list.{'json' if kind == 'json' else 'dat'}"
@@ -113,7 +113,7 @@ def test_mutants_of_a_list_open_as_videos_of_the_dataset_or_not_at_all(tmp_path,
     assert opened
 
 
-def test_mutants_of_a_quarantine_are_read_or_refused(tmp_path):
+def test_mutated_quarantines_are_read_or_refused(tmp_path):
     rng = random.Random(0)
     good = b'path,reason\r\n/films/UCF/YoYo/lost.avi,"truncated, alas"\r\n/films/a.mp4,x\r\n'
     build(tmp_path, *UCF)

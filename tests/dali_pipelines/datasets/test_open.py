@@ -33,7 +33,7 @@ def test_a_name_with_spaces_and_dots_is_found_in_a_list(tmp_path):
     assert chosen.index.names.texts() == ("a b/c.d 1", "a b/c.d", "a b/c.d 1")
 
 
-def test_names_that_the_dataset_does_not_hold_are_counted_and_quoted(root):
+def test_missing_names_are_counted_and_quoted(root):
     names = listing(root, "run/b", *(f"run/x{i}.avi 1" for i in range(5)))
     with pytest.raises(UserError, match=r"names 5 videos .*run/x0.avi, run/x1.avi, run/x2.avi \.\.\.") as raised:
         open_dataset(root, names)
@@ -47,7 +47,7 @@ def test_names_that_the_dataset_does_not_hold_are_counted_and_quoted(root):
         *("/elsewhere/UCF-101/run/lost.mp4 3", r"run\lost"),
     ],
 )
-def test_a_quarantined_video_is_passed_over_and_the_others_stay_in_order(root, line):
+def test_a_quarantined_video_is_skipped_and_the_order_kept(root, line):
     quarantine(root, "/films/UCF/run/lost.avi")
     found = open_dataset(root, listing(root, "walk/e.f.avi 1", "", line, "run/a.avi 2", "run/a.avi 2"))
     assert found.index.names.texts() == ("walk/e.f", "run/a", "run/a")
@@ -57,7 +57,7 @@ def test_a_quarantined_video_is_passed_over_and_the_others_stay_in_order(root, l
     assert found.notes == [begin + name]
 
 
-def test_many_are_counted_and_the_first_are_named(root):
+def test_many_quarantined_videos_are_counted_and_the_first_named(root):
     lost = [f"run/x{number:02d}.avi" for number in range(13)]
     quarantine(root, *(f"/films/{name}" for name in lost))
     (note,) = open_dataset(root, listing(root, *lost, *NAMES)).notes
@@ -65,21 +65,21 @@ def test_many_are_counted_and_the_first_are_named(root):
     assert note.endswith(f"{', '.join(lost[:10])} and 3 more")
 
 
-def test_a_video_that_is_neither_there_nor_in_the_quarantine_is_an_error_that_names_it_alone(root):
+def test_only_videos_that_are_not_quarantined_are_an_error(root):
     quarantine(root, "/films/run/lost.avi")
     names = listing(root, "run/lost.avi", "run/a.avi", "run/never.avi 1", "walk/lost.avi")
     with pytest.raises(UserError, match=r"names 2 videos that .* does not hold \(run/never.avi, walk/lost.avi\), nor"):
         open_dataset(root, names)
 
 
-def test_a_video_of_the_dataset_stays_though_another_of_its_name_is_in_the_quarantine(root):
+def test_a_stored_video_stays_if_a_quarantined_one_has_its_name(root):
     quarantine(root, "/broken/run/a.avi", "/broken/walk/c d.avi")
     found = open_dataset(root, listing(root, "run/a.avi", "walk/c d.avi 1"))
     assert found.index.names.texts() == ("run/a", "walk/c d")
     assert found.quarantined == {}
 
 
-def test_a_list_of_which_nothing_is_left_is_an_error_that_says_why(root):
+def test_a_list_with_no_usable_video_says_why(root):
     names = listing(root, "run/lost.avi")
     with pytest.raises(UserError, match=re.escape(f"names 1 video that {root} does not hold (run/lost.avi)")):
         open_dataset(root, names)
@@ -89,7 +89,7 @@ def test_a_list_of_which_nothing_is_left_is_an_error_that_says_why(root):
         open_dataset(root, names)
 
 
-def test_lists_that_cannot_be_used_are_named(root):
+def test_unusable_lists_are_named(root):
     with pytest.raises(UserError, match=r"cannot read the list of videos .*gone.txt"):
         open_dataset(root, root / "gone.txt")
     (root / "list.txt").write_bytes(b"run/a\0\n")
@@ -101,7 +101,7 @@ def test_lists_that_cannot_be_used_are_named(root):
         open_dataset(root / "index.npz", root / "list.txt")
 
 
-def test_without_a_list_all_videos_are_taken(root):
+def test_without_a_list_all_videos_are_used(root):
     dataset = open_dataset(root)
     assert (dataset.index.names.texts(), dataset.notes) == (NAMES, [])
 
@@ -119,39 +119,39 @@ def damaged(vp9_store, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_every_command_trains_and_tests_on_the_others_and_says_so_once(damaged, tmp_path, capsys):
+def test_every_command_skips_quarantined_videos_with_one_note(damaged, tmp_path, capsys):
     why = f"quarantined (reasons in {damaged}/quarantine.csv): "
     train = f"note: 1 of 10 videos of {damaged}/train.txt {why}class0/video00.avi"
     test = f"note: 1 of 2 videos of {damaged}/test.txt {why}class1/video11.avi"
 
-    def said() -> list[str]:
+    def notes_printed() -> list[str]:
         return [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: 1 of")]
 
-    def noted(result: dict[str, Any]) -> list[str]:
+    def notes_saved(result: dict[str, Any]) -> list[str]:
         return [f"note: {note}" for note in result["notes"] if note.startswith("1 of")]
 
     recipe = write_recipe(tmp_path, damaged)
     pretrain.main(["--config", str(recipe), "--device", "cpu", "--max-steps", "1", "--set", "data.list=train.txt"])
-    assert said() == [train]
+    assert notes_printed() == [train]
     run = finetune(tmp_path, damaged, "--mode", "scratch", "--max-steps", 1, name="classes")
-    assert said() == [train, test]
+    assert notes_printed() == [train, test]
     options = ["--checkpoint", str(run), "--device", "cpu", "--clips", "1"]
     testing.main([*options, "--protocol", "video"])
-    assert said() == [test]
+    assert notes_printed() == [test]
     result = json.loads((run / "test_video" / "result.json").read_text())
     assert result["videos"] == 1
     assert f"note: {result['notes'][0]}" == test
     testing.main([*options, "--protocol", "retrieval"])
-    assert said() == [train, test]
+    assert notes_printed() == [train, test]
     result = json.loads((run / "test_retrieval" / "retrieval.json").read_text())
-    assert noted(result) == [train, test]
+    assert notes_saved(result) == [train, test]
     lists = ["--train", "train.txt", "--test", "test.txt"]
     probe.main(["--work-dir", str(tmp_path / "run"), *lists, "--device", "cpu", "--clips", "1"])
-    assert said() == [train, test]
+    assert notes_printed() == [train, test]
 
 
 @pytest.mark.slow
-def test_pretraining_without_the_missing_videos_names_them_in_its_work_dir(vp9_store, tmp_path, capsys):
+def test_skipped_missing_videos_are_named_in_the_work_dir(vp9_store, tmp_path, capsys):
     store = labeled(vp9_store, tmp_path / "data")
     with (store / "train.txt").open("a") as file:
         file.write("class0/dead_link.mp4 1\n")

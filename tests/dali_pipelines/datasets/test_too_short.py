@@ -36,7 +36,7 @@ def train(folder: Path, root: Path, *args: str) -> None:
     pretrain.main(["--config", str(recipe), "--device", "cpu", *args])
 
 
-def test_a_run_counts_and_names_them_lists_all_in_its_folder_and_goes_on(vp9_store, tmp_path, caplog):
+def test_too_short_videos_are_counted_and_listed_in_the_work_dir(vp9_store, tmp_path, caplog):
     train(tmp_path, vp9_store.root, "--max-steps", "2")
     (message,) = caplog.messages
     assert message == f"5 of 12 videos too short: vcop needs 45 frames ({', '.join(SHORT[:3])} ...)"
@@ -47,13 +47,13 @@ def test_a_run_counts_and_names_them_lists_all_in_its_folder_and_goes_on(vp9_sto
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 
 
-def test_a_run_that_can_use_all_videos_says_nothing(vp9_store, tmp_path, caplog):
+def test_no_warning_if_all_videos_are_long_enough(vp9_store, tmp_path, caplog):
     train(tmp_path, vp9_store.root, "--max-steps", "1", "--set", "plan.num_frames=8")
     assert caplog.messages == []
     assert not (tmp_path / "run" / "too_short.csv").exists()
 
 
-def test_the_rows_of_a_batch_are_the_videos_that_it_shows(vp9_store, monkeypatch):
+def test_batch_rows_match_the_videos_shown(vp9_store, monkeypatch):
     clips = Task("evaluation", recognition.Config(num_frames=4, size=32, test=recognition.Test(clips=1, short_side=32)))
     (whole,) = ClipLoader(vp9_store, clips, batch_size=12, shuffle=False)
     monkeypatch.setattr(evaluation, "min_frames", lambda cfg: 45, raising=False)
@@ -68,11 +68,11 @@ def test_the_rows_of_a_batch_are_the_videos_that_it_shows(vp9_store, monkeypatch
     assert torch.equal(batch["labels"], whole["labels"][rows])
 
 
-def test_when_all_are_too_short_the_error_has_both_numbers_and_the_way_out(vp9_store):
+def test_all_videos_too_short_names_both_lengths(vp9_store):
     with pytest.raises(UserError, match=r"has the 53 frames that vcop needs, the longest has 51: choose a shorter"):
         ClipLoader(vp9_store, task(num_frames=51), batch_size=2)
 
 
-def test_too_few_that_are_long_enough_are_counted_as_the_dataset(vp9_store):
+def test_too_few_long_videos_for_a_batch_are_refused(vp9_store):
     with pytest.raises(UserError, match=r"has 7 videos, fewer than one global batch of 8"):
         ClipLoader(vp9_store, task(), batch_size=8)

@@ -54,14 +54,14 @@ def index_of(tmp_path, source, store=leave_in_place) -> Index:
         ("time stamps past 32 bits", {"size": (160, 128), "fps": 1, "extra": ["-video_track_timescale", "100000000"]}),
     ],
 )
-def test_what_a_gpu_would_show_wrongly_or_slowly_is_known_from_the_index(tmp_path, reason, video):
+def test_videos_unfit_for_a_gpu_are_known_from_the_index(tmp_path, reason, video):
     source = make_video(tmp_path / f"a{video.pop('suffix', '.mp4')}", **{"frames": 30, **video})
     found = decoders.obstacles(index_of(tmp_path, source), gpu=True)
     assert list(found.values()) == [1] * bool(reason)
     assert reason in "".join(found)
 
 
-def test_copies_are_looked_at_as_originals_are_and_what_prepare_encodes_is_fine(tmp_path):
+def test_copies_are_checked_for_gpus_and_encoded_videos_pass(tmp_path):
     source = make_video(tmp_path / "a.mp4", size=(160, 128), extra=INTERLACED)
     assert "interlaced frames" in "".join(decoders.obstacles(index_of(tmp_path, source, copy_video), gpu=True))
     for codec in ("h264", "vp9", "hevc"):
@@ -70,7 +70,7 @@ def test_copies_are_looked_at_as_originals_are_and_what_prepare_encodes_is_fine(
         assert decoders.obstacles(Index.load(tmp_path / codec), gpu=True) == {}
 
 
-def test_an_older_index_is_trusted_only_with_what_prepare_encoded_for_sure(tmp_path):
+def test_an_older_index_is_trusted_only_for_encoded_videos(tmp_path):
     source = make_video(tmp_path / "a.mp4", size=(160, 128))
     old = index_of(tmp_path, source).with_columns(software_only=None)
     old.save()
@@ -79,7 +79,7 @@ def test_an_older_index_is_trusted_only_with_what_prepare_encoded_for_sure(tmp_p
     assert decoders.obstacles(Index.load(tmp_path / "h264").with_columns(software_only=None), gpu=True) == {}
 
 
-def test_preparing_again_looks_again_at_what_an_older_version_left_in_place(tmp_path):
+def test_preparing_again_rechecks_videos_of_an_older_version(tmp_path):
     make_video(tmp_path / "in" / "a.mp4", size=(160, 128), extra=INTERLACED)
     command = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--codec", "original"]
     prepare.main(command)
@@ -92,7 +92,7 @@ def test_preparing_again_looks_again_at_what_an_older_version_left_in_place(tmp_
     assert noted.text(0) == "interlaced frames"
 
 
-def test_a_missing_driver_library_is_said_once_for_all_videos(h264_store, monkeypatch):
+def test_a_missing_driver_library_is_reported_once(h264_store, monkeypatch):
     monkeypatch.setattr(decoders, "has_nvdec", lambda: False)
     dali, why_not = decoders.choose(h264_store, "auto", device_id=0)
     assert not dali
@@ -100,20 +100,20 @@ def test_a_missing_driver_library_is_said_once_for_all_videos(h264_store, monkey
     assert "NVIDIA_DRIVER_CAPABILITIES" in why_not
 
 
-def test_the_probe_passes_what_decodes_and_quotes_what_does_not(vp9_store, h264_store):
+def test_the_probe_passes_or_quotes_the_decoders_error(vp9_store, h264_store):
     assert decoders.probe(vp9_store, device_id=None) == ""
     fault = decoders.probe(h264_store, device_id=None)  # DALI's CPU backend cannot decode H.264
     assert fault.startswith("class0/video00 (h264 yuv420p, 160x192): ")
     assert "decoder" in fault
 
 
-def test_the_probe_sees_other_pixels(vp9_store, monkeypatch):
+def test_the_probe_detects_wrong_pixels(vp9_store, monkeypatch):
     original = decoders._decoded
     monkeypatch.setattr(decoders, "_decoded", lambda clip, device: np.roll(original(clip, device), 24, axis=2))
     assert "gray levels from what PyAV decodes" in decoders.probe(vp9_store, device_id=None)
 
 
-def test_a_damaged_video_says_nothing_about_the_device(vp9_store, tmp_path, monkeypatch):
+def test_a_damaged_video_does_not_fail_the_probe(vp9_store, tmp_path, monkeypatch):
     files = {row: vp9_store.path(row) for row in range(len(vp9_store))}
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(files[0].read_bytes()[:900])
@@ -122,22 +122,22 @@ def test_a_damaged_video_says_nothing_about_the_device(vp9_store, tmp_path, monk
 
 
 @pytest.mark.usefixtures("_nvdec")
-def test_a_dataset_is_probed_once_a_process_and_again_after_a_failure(h264_store, monkeypatch):
-    faults, asked = iter(["no", "", "never asked"]), []
+def test_a_dataset_is_probed_until_it_passes_once(h264_store, monkeypatch):
+    faults, devices = iter(["no", "", "never asked"]), []
 
-    def probed(index, device_id):
-        asked.append(device_id)
+    def probe(index, device_id):
+        devices.append(device_id)
         return next(faults)
 
     monkeypatch.setattr(decoders, "_PASSED", set())
-    monkeypatch.setattr(decoders, "probe", probed)
+    monkeypatch.setattr(decoders, "probe", probe)
     found = [decoders.choose(h264_store, "auto", device_id=0) for _ in range(3)]
     assert found == [(False, "no"), (True, ""), (True, "")]
-    assert asked == [0, 0]
+    assert devices == [0, 0]
 
 
 @pytest.mark.usefixtures("_nvdec")
-def test_a_gpu_that_fails_its_probe_is_named_in_one_line_and_pyav_goes_on(h264_store, monkeypatch, caplog):
+def test_pyav_replaces_a_gpu_that_fails_its_probe(h264_store, monkeypatch, caplog):
     monkeypatch.setattr(decoders, "probe", lambda index, device_id: "clip x: CUDA_ERROR_INVALID_VALUE")
     with caplog.at_level(logging.WARNING):
         made = ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda:1", workers=2, threads=3)
@@ -148,7 +148,7 @@ def test_a_gpu_that_fails_its_probe_is_named_in_one_line_and_pyav_goes_on(h264_s
         ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="dali", threads=3)
 
 
-def test_cuda_without_a_number_is_the_gpu_that_torch_is_at(h264_store, monkeypatch):
+def test_cuda_without_a_number_is_torchs_current_gpu(h264_store, monkeypatch):
     assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav").device_id == 0
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
@@ -156,7 +156,7 @@ def test_cuda_without_a_number_is_the_gpu_that_torch_is_at(h264_store, monkeypat
     assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda:0", decoder="pyav").device_id == 0
 
 
-def test_dali_is_not_insisted_on_where_it_has_no_decoder(h264_store):
+def test_decoder_dali_is_refused_if_it_cannot_decode(h264_store):
     with pytest.raises(UserError, match=r"12 of 12 videos: DALI has no decoder for h264 on a CPU.*auto takes PyAV"):
         ClipLoader(h264_store, CLIPS, batch_size=4, decoder="dali")
 
@@ -167,18 +167,18 @@ def failing(text: str) -> Iterator[Any]:
     yield
 
 
-@pytest.mark.parametrize("blamed", ["CUDA error: an illegal memory access", "something odd"])
-def test_a_video_that_pyav_decodes_is_never_to_blame(vp9_store, monkeypatch, blamed):
+@pytest.mark.parametrize("text", ["CUDA error: an illegal memory access", "something odd"])
+def test_a_video_that_pyav_decodes_is_never_marked_unreadable(vp9_store, monkeypatch, text):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
-    monkeypatch.setattr(made, "_build", lambda: failing(blamed))
-    monkeypatch.setattr(recovery, "undecodable", lambda source, device_id: {0: blamed, 3: blamed})
-    with pytest.raises(UserError, match=f"though PyAV decodes the same bytes of class.*{blamed}.*data.decoder=pyav"):
+    monkeypatch.setattr(made, "_build", lambda: failing(text))
+    monkeypatch.setattr(recovery, "undecodable", lambda source, device_id: {0: text, 3: text})
+    with pytest.raises(UserError, match=f"though PyAV decodes the same bytes of class.*{text}.*data.decoder=pyav"):
         next(iter(made))
     assert made.unreadable == {}
 
 
 @pytest.mark.parametrize("text", ["CUDA driver error", "nvcuvid error 999", "cuvidCreateDecoder: out of memory"])
-def test_a_failure_of_the_device_alone_stops_the_run_with_its_text(vp9_store, monkeypatch, text):
+def test_a_device_failure_stops_the_run_with_its_message(vp9_store, monkeypatch, text):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
     whole = f"Critical error in pipeline:\nError in x encountered:\n{text}\nmore"
     monkeypatch.setattr(made, "_build", lambda: failing(whole))
@@ -187,7 +187,7 @@ def test_a_failure_of_the_device_alone_stops_the_run_with_its_text(vp9_store, mo
     assert made.unreadable == {}
 
 
-def test_decoders_that_cannot_even_be_made_again_stop_the_run(vp9_store, monkeypatch):
+def test_a_device_that_cannot_be_reopened_stops_the_run(vp9_store, monkeypatch):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
     next(iter(made))
     made.close()
@@ -204,7 +204,7 @@ def test_decoders_that_cannot_even_be_made_again_stop_the_run(vp9_store, monkeyp
     ("cores", "ranks", "engines", "threads"),
     [(16, 1, 7, 14), (96, 8, 7, 12), (32, 8, 7, 7), (2, 1, 1, 2), (64, 1, 1, 2), (128, 1, 7, 14)],
 )
-def test_threads_serve_the_decoders_given_the_cores(monkeypatch, cores, ranks, engines, threads):
+def test_decoding_threads_follow_engines_and_cores(monkeypatch, cores, ranks, engines, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
     monkeypatch.setattr(decoders, "engines", lambda: engines)
@@ -213,7 +213,7 @@ def test_threads_serve_the_decoders_given_the_cores(monkeypatch, cores, ranks, e
     assert decoders.decoding_threads("auto", nvdec=False) == max(1, min(4, cores // ranks))
 
 
-def test_without_a_driver_the_number_of_engines_is_a_guess():
+def test_without_a_driver_few_engines_are_assumed():
     nvdec.engines.cache_clear()
     try:
         import torch
@@ -226,7 +226,7 @@ def test_without_a_driver_the_number_of_engines_is_a_guess():
         nvdec.engines.cache_clear()
 
 
-def test_a_gpu_gets_planes_of_small_videos_and_finished_cuts_of_large_ones(tmp_path, h264_store):
+def test_a_gpu_gets_planes_of_small_videos_and_cut_frames_of_large_ones(tmp_path, h264_store):
     made = ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav")
     assert made.media == "planes"
     assert ClipLoader(h264_store, CLIPS, batch_size=4, decoder="pyav").media == "frames"
@@ -238,7 +238,7 @@ def test_a_gpu_gets_planes_of_small_videos_and_finished_cuts_of_large_ones(tmp_p
 
 @pytest.mark.parametrize("task", [Task("ctp", ctp.Config(strides=(1,))), Task("moco", moco.Config(num_frames=4))])
 @pytest.mark.parametrize("codec", ["rawvideo", "mjpeg"])
-def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
+def test_planes_and_frames_give_the_same_batch(tmp_path, task, codec):
     """For limited and full range. The graph converts planes to RGB as FFmpeg does, then crops both."""
     make_video(tmp_path / "in" / "a.mp4", size=(192, 144), frames=60)
     prepare.main([str(tmp_path / "in"), "--out", str(tmp_path), "--codec", codec])
@@ -249,9 +249,9 @@ def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
     assert planes.keys() == frames.keys()
     for name in planes.keys() - {"clips"}:
         assert (planes[name] == frames[name]).all()
-    apart = np.abs(planes["clips"] - frames["clips"]) * 0.226 * 255
-    assert apart.mean() < 0.6
-    assert apart.max() < 6
+    difference = np.abs(planes["clips"] - frames["clips"]) * 0.226 * 255
+    assert difference.mean() < 0.6
+    assert difference.max() < 6
 
 
 def one_batch(source, task):
@@ -263,7 +263,7 @@ ONE_SURFACE = ["-preset", "veryfast", "-g", "1", "-bf", "0"]  # makes x264 set c
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])
-def test_a_header_of_one_surface_is_mended_in_copies_and_keeps_originals_from_the_gpu(tmp_path, suffix):
+def test_one_surface_headers_are_fixed_in_copies_and_bar_originals_from_gpus(tmp_path, suffix):
     source = make_video(tmp_path / f"a{suffix}", size=(176, 144), extra=ONE_SURFACE)
     assert "a single decode surface" in "".join(decoders.obstacles(index_of(tmp_path, source), gpu=True))
     assert decoders.obstacles(index_of(tmp_path, source, copy_video), gpu=True) == {}

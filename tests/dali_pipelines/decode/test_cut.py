@@ -22,7 +22,7 @@ ODD = [(21, 35, 111, 113), (21, 34, 65, 64), (5, 11, 143, 181), (7, 9, 31, 37)]
 """Boxes that begin or end between two chroma samples."""
 
 
-def pictured(seed: int, height: int, width: int) -> Planes:
+def smooth_planes(seed: int, height: int, width: int) -> Planes:
     """Return uint8 Y, U and V of a picture as smooth as a photo; U and V have half the sides."""
     rng = torch.Generator().manual_seed(seed)
 
@@ -79,9 +79,9 @@ def by_torch(pixels: torch.Tensor, region: Region) -> np.ndarray:
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("cubic", [False, True])
 @pytest.mark.parametrize("box", [*EVEN, *ODD])
-def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
+def test_a_cut_equals_scaled_rgb_up_to_rounding(box, cubic, mirror):
     """Rounding averages 0.25 gray levels; single pixels differ more where RGB is clamped before scaling."""
-    planes = pictured(0, 150, 202)
+    planes = smooth_planes(0, 150, 202)
     region = Region(box=box, size=112, mirror=mirror, cubic=cubic)
     got, expected = cut(frame_of(planes), region), by_torch(in_rgb(planes), region)
     assert got.shape == (112, 112, 3)
@@ -92,10 +92,10 @@ def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
         assert np.abs(wrong - expected)[4:-4, 4:-4].mean() > 0.6
 
 
-def test_a_cut_at_its_own_size_is_the_plain_conversion_but_for_ties():
+def test_an_unscaled_cut_is_the_plain_conversion():
     """FFmpeg rounds at another step. At the border of a part, chroma uses its neighbors outside."""
     for seed in range(3):
-        frame = frame_of(pictured(seed, 96, 96))
+        frame = frame_of(smooth_planes(seed, 96, 96))
         whole = plain(frame).astype(int)
         for mirror in (False, True):
             part = cut(frame, Region(box=(11, 20, 64, 64), size=64, mirror=mirror))
@@ -110,7 +110,7 @@ def test_a_cut_at_its_own_size_is_the_plain_conversion_but_for_ties():
 )
 def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
     """A chroma sample covers two rows and columns of luma; the last one of an odd side covers one."""
-    frame = frame_of(pictured(1, 140, 200)).reformat(width, height, pixels)
+    frame = frame_of(smooth_planes(1, 140, 200)).reformat(width, height, pixels)
     if pixels.startswith("yuv") and "10" not in pixels:
         expected = in_rgb(plane_arrays(frame), full="j" in pixels)
     else:
@@ -128,7 +128,7 @@ def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
 
 
 @pytest.mark.parametrize("sizes", [((128, 96), (64, 48)), ((64, 48), (128, 96))])
-def test_pictures_that_change_their_size_midway_are_a_clip_error(tmp_path, sizes):
+def test_a_size_change_within_a_clip_is_a_clip_error(tmp_path, sizes):
     parts = [
         make_video(tmp_path / f"{number}.mjpeg", codec="mjpeg", frames=2, size=size)
         for number, size in enumerate(sizes)

@@ -48,7 +48,7 @@ def clip_of(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> Encod
 
 
 @pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "rawvideo-1", "copy"])
-def test_frames_are_those_of_a_demuxer_in_the_order_of_presentation(tmp_path, kind):
+def test_frames_match_a_demuxer_in_display_order(tmp_path, kind):
     data, layout = store(tmp_path, kind)
     expected = demuxed(data)
     for init_size in (layout.init_size, 0):
@@ -57,19 +57,19 @@ def test_frames_are_those_of_a_demuxer_in_the_order_of_presentation(tmp_path, ki
         assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_a_clip_that_was_left_early_does_not_leak_into_the_next_one(tmp_path):
+def test_an_unfinished_clip_does_not_leak_into_the_next(tmp_path):
     data, layout = store(tmp_path, "copy")
     expected = demuxed(data)
     first, second = layout.fragments[:2]
     for _ in range(3):
-        left_early = packets.frames(clip_of(data, layout.init_size, [first]))
-        assert np.array_equal(next(left_early).to_ndarray(format="rgb24"), expected[0])
+        unfinished = packets.frames(clip_of(data, layout.init_size, [first]))
+        assert np.array_equal(next(unfinished).to_ndarray(format="rgb24"), expected[0])
     clip = data[: layout.init_size] + data[second.offset : second.offset + second.size]
     assert np.array_equal(pictures(clip, layout.init_size, [second]), expected[first.frames :][: second.frames])
 
 
 @pytest.mark.parametrize("kind", ["h264-1", "vp9-8", "rawvideo-1", "copy"])
-def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
+def test_sample_sizes_match_the_demuxers_packets(tmp_path, kind):
     data, layout = store(tmp_path, kind)
     sizes: list[int] = []
     for offset, size, frames, _ in layout.fragments:
@@ -83,7 +83,7 @@ def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["h264-8", "rawvideo-1"])
-def test_a_fragment_that_is_cut_off_is_said_to_be(tmp_path, kind):
+def test_a_truncated_fragment_is_an_error(tmp_path, kind):
     data, layout = store(tmp_path, kind)
     with pytest.raises(ValueError, match=r"box b'mdat' claims \d+ bytes, \d+ are left"):
         pictures(data[: layout.fragments[1].offset - 5], layout.init_size, layout.fragments)
@@ -91,7 +91,7 @@ def test_a_fragment_that_is_cut_off_is_said_to_be(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["h264-8", "rawvideo-1"])
 @pytest.mark.parametrize("size", ["64 bits", "to the end"])
-def test_the_size_of_a_box_may_have_64_bits_or_be_left_out(tmp_path, kind, size):
+def test_box_sizes_may_be_64_bit_or_open_ended(tmp_path, kind, size):
     """ISO/IEC 14496-12, 4.2: 1 means a 64-bit size after the type, 0 a box that extends to the end."""
     data, layout = store(tmp_path, kind)
     first = layout.fragments[0]
@@ -109,14 +109,14 @@ def test_the_size_of_a_box_may_have_64_bits_or_be_left_out(tmp_path, kind, size)
     assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_a_fragment_of_one_frame_whose_head_is_damaged_has_none(tmp_path):
+def test_a_damaged_head_loses_only_its_own_fragment(tmp_path):
     data, layout = store(tmp_path, "rawvideo-1")
     damaged = bytearray(data)
     damaged[layout.fragments[2].offset] = 255
     assert len(pictures(bytes(damaged), layout.init_size, layout.fragments)) == 19
 
 
-def test_a_fragment_whose_head_announces_more_than_it_holds_is_refused(tmp_path):
+def test_a_fragment_shorter_than_its_head_says_is_refused(tmp_path):
     data, layout = store(tmp_path, "h264-8")
     first = layout.fragments[0]
     moof = int.from_bytes(data[first.offset : first.offset + 4], "big")

@@ -27,7 +27,7 @@ def by_pil(levels: np.ndarray, start: int, extent: int, size: int, *, cubic: boo
 @given(st.integers(1, 300), st.integers(1, 300), st.data(), st.booleans(), st.booleans())
 @example(1, 1, None, False, False)
 @example(3, 224, None, True, True)
-def test_a_part_is_scaled_and_mirrored_as_by_pil(length, size, data, cubic, mirror):
+def test_scaling_and_mirroring_match_pil(length, size, data, cubic, mirror):
     start = data.draw(st.integers(0, length - 1)) if data else 0
     extent = data.draw(st.integers(1, length - start)) if data else length
     levels = np.random.default_rng(length).integers(0, 256, length).astype(float)
@@ -43,13 +43,13 @@ def test_a_part_is_scaled_and_mirrored_as_by_pil(length, size, data, cubic, mirr
     assert places.max() < taps.read
 
 
-def test_half_a_pixel_is_half_of_two():
+def test_starting_at_half_a_pixel_averages_two():
     """Chroma needs this where a box begins in the middle of a sample."""
     made = axis(0.5, 2, 2, low=0, high=4)
     np.testing.assert_allclose(scaled(made, np.array([0.0, 10, 30, 70])), [5, 20])
 
 
-def test_filters_are_shared_by_all_places_away_from_the_border():
+def test_filters_are_shared_away_from_the_border():
     """A shared filter equals a new one applied to shifted levels."""
     levels = np.random.default_rng(0).integers(0, 256, 200).astype(float)
     made = [axis(at, 60, 32, low=0, high=200) for at in (20, 70.5, 98)]

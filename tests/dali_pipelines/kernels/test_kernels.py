@@ -17,7 +17,7 @@ seeds, sides = st.integers(0, 2**32 - 1), st.integers(1, 70)
 
 
 @COMPILED
-def test_they_are_compiled_where_there_is_a_compiler():
+def test_kernels_are_compiled_where_there_is_a_compiler():
     assert kernels.NATIVE is not None
 
 
@@ -44,13 +44,13 @@ class FakePlane(np.ndarray):
 
 @COMPILED
 @given(seeds, sides, sides, st.integers(1, 40), st.sampled_from([0, 9]), st.booleans(), st.booleans(), st.data())
-def test_a_cut(seed, height, width, size, spare, cubic, mirror, data):
+def test_cut_matches_the_reference(seed, height, width, size, padding, cubic, mirror, data):
     rng = np.random.default_rng(seed)
     y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     h, w = data.draw(st.integers(1, height - y)), data.draw(st.integers(1, width - x))
     half = (height + 1) // 2, (width + 1) // 2
     shapes = [(height, width), half, half]
-    planes = [FakePlane(rng.integers(0, 256, (h, w + spare), dtype=np.uint8)) for h, w in shapes]
+    planes = [FakePlane(rng.integers(0, 256, (h, w + padding), dtype=np.uint8)) for h, w in shapes]
     luma = [
         axis(y, h, size, low=y, high=y + h, cubic=cubic),
         axis(x, w, size, low=x, high=x + w, cubic=cubic, mirror=mirror),
@@ -67,7 +67,7 @@ def test_a_cut(seed, height, width, size, spare, cubic, mirror, data):
 
 @COMPILED
 @given(seeds, sides, sides)
-def test_colors_and_moved_pixels(seed, height, width):
+def test_recolor_and_gather_match_the_reference(seed, height, width):
     rng = np.random.default_rng(seed)
     pixels = clip(rng, height, width)
     colors = random_colors(rng)
@@ -80,7 +80,7 @@ def test_colors_and_moved_pixels(seed, height, width):
 
 @COMPILED
 @given(seeds, sides, sides, st.integers(0, 8))
-def test_a_blur(seed, height, width, reach):
+def test_blur_matches_the_reference(seed, height, width, reach):
     rng = np.random.default_rng(seed)
     pixels, weights = clip(rng, height, width), rng.random(reach + 1).astype(np.float32)
     weights /= 2 * weights.sum() - weights[0]
@@ -91,7 +91,7 @@ def test_a_blur(seed, height, width, reach):
 
 @COMPILED
 @given(seeds, sides, sides, sides, st.data())
-def test_a_patch(seed, size, height, width, data):
+def test_paste_matches_the_reference(seed, size, height, width, data):
     rng = np.random.default_rng(seed)
     patch, pixels = rng.integers(0, 256, (height, width, 4)).astype(np.float32), clip(rng, size, size, 3)
     corners = [[data.draw(st.integers(0, size - 1)) for _ in range(2)] for _ in pixels]

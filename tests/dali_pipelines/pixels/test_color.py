@@ -25,7 +25,7 @@ def changed(clips: list[np.ndarray], brightness: np.ndarray, contrast: np.ndarra
     return in_dali(BrightnessContrast(), clips, [{"brightness": b, "contrast": c} for b, c in pairs], device=device)
 
 
-def test_brightness_and_contrast_clamp_between_and_after(device):
+def test_brightness_and_contrast_clamp_after_each_step(device):
     """specs/ctp.md 0.3: x + b, clipped, then x c, clipped. Each step rounds by half a level, the first one times c."""
     clip = np.random.default_rng(0).integers(0, 256, (T, 16, 16, 3), dtype=np.uint8)
     b, c = np.array([[0, 80.3, -80.6, 60.2, -30.9], [1, 0.7, 1.3, 1.2, 0.9]])
@@ -39,20 +39,23 @@ def test_brightness_and_contrast_clamp_between_and_after(device):
     assert np.abs(ours.astype(int) - got).max() <= 1
 
 
-def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others(device):
+def test_unchanged_clips_and_frames_of_a_batch_stay_bit_identical(device):
     clip = pictures(3)
-    none, some = np.zeros(T), np.array([0, 0, -20, 0, 0])
-    brightness, contrast = np.stack([none, some, none, some]), np.stack([none, none, some / 100, some / 100]) + 1
+    zeros, shift = np.zeros(T), np.array([0, 0, -20, 0, 0])
+    brightness, contrast = (
+        np.stack([zeros, shift, zeros, shift]),
+        np.stack([zeros, zeros, shift / 100, shift / 100]) + 1,
+    )
     plain, darker, flatter, both = changed([clip] * 4, brightness, contrast, device)
     np.testing.assert_array_equal(plain, clip)
     for got in (darker, flatter, both):
         same = (got == clip).all(axis=(1, 2, 3))
-        np.testing.assert_array_equal(same, some == 0)
+        np.testing.assert_array_equal(same, shift == 0)
     assert not np.array_equal(darker, both)
     assert not np.array_equal(flatter, both)
 
 
-def test_normalize_alone_is_imagenet_s_mean_and_deviation(device):
+def test_normalize_uses_imagenets_mean_and_std(device):
     clip = pictures(0)
     (got,) = run_graph(
         lambda n: normalize(n["clips"], size=clip.shape[2]), [{"clips": clip}], {"clips": "FHWC"}, device
@@ -60,21 +63,21 @@ def test_normalize_alone_is_imagenet_s_mean_and_deviation(device):
     np.testing.assert_allclose(got, (clip / 255 - MEAN) / STD, atol=1e-5)
 
 
-def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+def change_hue(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
     change = maps.saturation(saturation).then(maps.hue(hue))
     (got,) = in_dali(Recolor(), [clip], [Recolor.arrays([change] * len(clip))])
     return got
 
 
-def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
+def test_hue_rotates_i_and_q_then_rounds_and_clamps():
     """The corners of the color cube rotate out of it. The NTSC matrix has three digits."""
     clip = np.stack(np.meshgrid(*[np.array([0, 90, 255], np.uint8)] * 3), axis=-1).reshape(1, 3, 9, 3)
     angle = np.deg2rad(24)
-    turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
-    mapped = clip @ (np.linalg.inv(YIQ) @ (turn * [[1], [1.1], [1.1]]) @ YIQ).T
+    rotation = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
+    mapped = clip @ (np.linalg.inv(YIQ) @ (rotation * [[1], [1.1], [1.1]]) @ YIQ).T
     assert mapped.min() < -100
     assert mapped.max() > 350
-    got = turned(clip, 24, 1.1)
+    got = change_hue(clip, 24, 1.1)
     assert got.dtype == np.uint8
     assert np.abs(got - np.clip(mapped, 0, 255)).max() < 0.5 + 255 * 3 * 0.002
 
@@ -89,17 +92,17 @@ def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
 
 @pytest.mark.parametrize("hue", [-24, 24])
 @pytest.mark.parametrize("saturation", [np.exp(-0.1), np.exp(0.1)])
-def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hue, saturation):
+def test_linear_hue_stays_within_the_stated_distance_of_hsv(hue, saturation):
     """At the ends of CtP's range and half saturation: a mean below 5 levels, a maximum below 50."""
     clip = pictures(2, saturation=0.5)
-    got = turned(clip, hue, saturation).astype(float)
+    got = change_hue(clip, hue, saturation).astype(float)
     difference = np.abs(got - in_hsv(clip, hue, saturation))
     assert difference.mean() < 5
     assert difference.max() < 50
     assert difference.mean() < np.abs(got - in_hsv(clip, -hue, saturation)).mean() / 2  # it turns the right way
 
 
-def test_color_factors_are_drawn_with_the_spec_s_shares_and_ranges():
+def test_color_factors_have_the_specs_shares_and_ranges():
     rng = np.random.default_rng(0)
     drawn = [hue_saturation(rng, prob=0.25, degrees=24, log_saturation=0.1) for _ in range(4000)]
     tints = np.array([YIQ @ one.matrix @ np.linalg.inv(YIQ) for one in drawn if one is not maps.IDENTITY])
@@ -132,7 +135,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_the_hosts_change_of_color_is_dalis(name):
+def test_recolor_on_the_host_matches_dali(name):
     picture = np.random.default_rng(0).integers(0, 256, (1, 30, 50, 3), dtype=np.uint8)
     plan = Recolor.arrays([MAPS[name]])
     (theirs,) = in_dali(Recolor(), [picture], [plan])
@@ -144,7 +147,7 @@ def test_the_hosts_change_of_color_is_dalis(name):
     assert np.abs(ours.astype(int) - picture).mean() > 1
 
 
-def test_rounding_is_to_the_nearest_level_and_nothing_wraps_around():
+def test_recolor_rounds_to_nearest_and_clamps():
     levels = np.arange(256, dtype=np.uint8)[None, None, :, None].repeat(3, axis=3)
     for shift in (-0.4, 0.4, 0.6, 300, -300):
         expected = np.clip(np.rint(np.arange(256) + shift), 0, 255)

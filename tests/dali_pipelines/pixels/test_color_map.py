@@ -29,7 +29,7 @@ def in_numpy(frame: np.ndarray, color: ColorMap) -> np.ndarray:
     return np.clip(frame @ color.matrix.T + moved, 0, 255)
 
 
-def turn_hue(image: Image.Image, degrees: float) -> Image.Image:
+def hue_in_numpy(image: Image.Image, degrees: float) -> Image.Image:
     h, s, v = image.convert("HSV").split()
     turned = (np.asarray(h).astype(int) + round(degrees / 360 * 255)) % 256
     return Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), s, v)).convert("RGB")
@@ -39,7 +39,7 @@ PIL = {
     maps.gain: lambda image, f: ImageEnhance.Brightness(image).enhance(f),
     maps.contrast: lambda image, f: ImageEnhance.Contrast(image).enhance(f),
     maps.saturation: lambda image, f: ImageEnhance.Color(image).enhance(f),
-    maps.hue: turn_hue,
+    maps.hue: hue_in_numpy,
 }
 
 
@@ -51,7 +51,7 @@ KINDS: dict[int, list[ColorMap]] = {
 }
 
 
-def test_a_map_is_of_the_simplest_kind_that_it_is():
+def test_each_map_has_the_simplest_kind():
     for kind, found in KINDS.items():
         arrays = Recolor.arrays(found)
         assert arrays["color_kind"].tolist() == [kind] * len(found)
@@ -60,7 +60,7 @@ def test_a_map_is_of_the_simplest_kind_that_it_is():
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "any"])
-def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_ones(kind, device):
+def test_every_kind_matches_its_formula_alone_and_mixed(kind, device):
     """One batch has clips of one map each, and a clip whose frames have all of them and all simpler ones."""
     every = [color for number, found in KINDS.items() if kind == "any" or number <= kind for color in found]
     samples = [[color] for color in (every if kind == "any" else KINDS[kind])] + [every]
@@ -75,7 +75,7 @@ def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_
 
 
 @pytest.mark.parametrize("first", range(4))
-def test_a_series_is_its_maps_one_after_the_other(first):
+def test_compose_applies_maps_in_order(first):
     steps = [maps.gain(0.7), maps.contrast(1.2), maps.saturation(0.6), maps.hue(40), maps.shift(5)]
     steps = steps[first:] + steps[:first]
     frame = picture(3) * 0.2 + 100  # no value is clamped
@@ -87,7 +87,7 @@ def test_a_series_is_its_maps_one_after_the_other(first):
 
 @pytest.mark.parametrize("operation", [maps.gain, maps.contrast, maps.saturation])
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.3, 1.5])
-def test_one_operation_is_pils_within_its_rounding(operation, factor):
+def test_single_operations_match_pil(operation, factor):
     frame = picture(4)
     theirs = np.asarray(PIL[operation](Image.fromarray(frame), factor)).astype(float)
     np.testing.assert_allclose(in_numpy(frame, operation(factor)), theirs, atol=1.6)
@@ -108,12 +108,12 @@ def deviation(size: float, hue: float) -> np.ndarray:
     return np.array(found)
 
 
-def test_jitter_without_hue_is_pils_but_for_clamps_and_roundings_in_between():
+def test_jitter_without_hue_is_close_to_pil():
     assert deviation(0.5, 0).mean() < 3
     assert deviation(0.4, 0).mean() < 2.5
 
 
-def test_hue_is_another_one_than_pils_and_this_is_by_how_much():
+def test_hue_differs_from_pil_by_the_stated_amount():
     # These pictures have strong colors; on frames of real videos the means are 4 and 6 levels.
     assert 8 < deviation(0.4, 36).mean() < 13  # CSTP's range
     assert 15 < deviation(0.5, 90).mean() < 22  # range of Concepts and CPC, at most a quarter turn
@@ -128,7 +128,7 @@ def test_gray_copies_one_channel_and_saturation_0_is_luma():
     assert np.bincount(drawn, minlength=3).min() > 70
 
 
-def test_jitter_takes_every_order_and_its_factors_reach_their_ends():
+def test_jitter_uses_every_order_and_the_full_range():
     rng = np.random.default_rng(2)
     assert {tuple(np.sign(jitter(rng, brightness=0, contrast_=0, saturation_=0, hue_turn=0).matrix.round(9)).ravel())
             for _ in range(5)} == {tuple(np.eye(3).ravel())}  # fmt: skip
@@ -141,27 +141,27 @@ def test_jitter_takes_every_order_and_its_factors_reach_their_ends():
     assert len({tuple(p.round(6).ravel()) for p in pivots}) == 50
 
 
-def test_mild_jitter_changes_each_thing_one_time_in_five():
+def test_mild_jitter_applies_each_operation_one_time_in_five():
     rng = np.random.default_rng(4)
     drawn = [mild_jitter(rng) for _ in range(4000)]
     shifted = np.mean([bool(d.offset.any()) for d in drawn])
     assert shifted == pytest.approx(0.2, abs=0.03)
-    untouched = np.mean([np.allclose(d.matrix, np.eye(3)) and not d.offset.any() for d in drawn])
-    assert untouched == pytest.approx(0.8**3, abs=0.03)
+    unchanged = np.mean([np.allclose(d.matrix, np.eye(3)) and not d.offset.any() for d in drawn])
+    assert unchanged == pytest.approx(0.8**3, abs=0.03)
 
 
-def test_maps_drawn_at_once_are_those_of_one_frame_each():
+def test_jitter_of_many_frames_draws_a_map_per_frame():
     drawn = jitter(np.random.default_rng(5), brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25, frames=300)
     rng = np.random.default_rng(5)
     factors, turns = rng.uniform(0.5, 1.5, (300, 3)), rng.uniform(-0.25, 0.25, 300)
-    for one, (b, c, s), turn in zip(drawn.split(), factors, turns, strict=True):
-        four = [maps.gain(b), maps.contrast(c), maps.saturation(s), maps.hue(360 * turn)]
-        orders = [compose([four[i] for i in order]) for order in permutations(range(4))]
+    for one, (b, c, s), fraction in zip(drawn.split(), factors, turns, strict=True):
+        steps = [maps.gain(b), maps.contrast(c), maps.saturation(s), maps.hue(360 * fraction)]
+        orders = [compose([steps[i] for i in order]) for order in permutations(range(4))]
         assert any(np.allclose(one.matrix, o.matrix) and np.allclose(one.pivot, o.pivot) for o in orders)
     assert np.abs(drawn.pivot - drawn.pivot[:1]).max() > 0.1
 
 
-def test_choose_takes_each_frames_own():
+def test_choose_picks_a_map_per_frame():
     picked = maps.choose([maps.gain(2), maps.channel_gray(np.array([0, 1, 2])), maps.shift(7)], np.array([1, 0, 2]))
     np.testing.assert_array_equal(picked.matrix[0], [[1, 0, 0]] * 3)
     np.testing.assert_array_equal(picked.matrix[1:], [2 * np.eye(3), np.eye(3)])

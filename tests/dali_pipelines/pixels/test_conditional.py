@@ -50,7 +50,7 @@ def run(dtype: type, kind: types.DALIDataType, device: str, *, twice: bool = Fal
 
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(("dtype", "kind"), [(np.uint8, types.UINT8), (np.float32, types.FLOAT)])
-def test_none_some_or_all_of_a_batch_change_each_by_its_own_arguments(dtype, kind, twice, device):
+def test_only_selected_samples_change_each_by_its_own_arguments(dtype, kind, twice, device):
     for batch, (which, got) in enumerate(zip(BATCHES, run(dtype, kind, device, twice=twice), strict=True)):
         for place, picture in enumerate(got):
             other = 50 if twice else 0

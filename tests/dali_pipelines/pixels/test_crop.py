@@ -42,7 +42,7 @@ sides, places = st.integers(1, 400), st.floats(0, 1, exclude_max=True)
 
 @given(sides, sides, sides, st.integers(1, 240), places, places)
 @example(100, 101, 110, 56, 0.99, 0.99)  # an odd side, whose last row is in no region
-def test_a_region_is_within_a_pixel_of_the_exact_one_even_and_inside(width, height, short_side, size, y, x):
+def test_a_region_is_even_inside_and_within_a_pixel_of_the_exact_one(width, height, short_side, size, y, x):
     """Length and start may each be off by one pixel, so the middle by one and a half."""
     crop = scaled_crop(video(30, width, height), short_side=short_side, size=size, y=y, x=x, flip=False)
     exact = exact_region(width, height, short_side, size, y, x)
@@ -59,11 +59,11 @@ def test_a_region_is_within_a_pixel_of_the_exact_one_even_and_inside(width, heig
 @pytest.mark.parametrize(
     ("width", "height", "y", "x"), [(340, 256, 0.3, 0.8), (192, 160, 0.6, 0.1), (240, 321, 0.9, 0)]
 )
-def test_a_region_is_the_nearest_of_all_even_ones(width, height, y, x):
+def test_a_region_is_the_nearest_even_one(width, height, y, x):
     crop = scaled_crop(video(30, width, height), short_side=128, size=SIZE, y=y, x=x, flip=False)
     exact = exact_region(width, height, 128, SIZE, y, x)
-    for stretch, (start, length), side in zip(crop.T, exact, (height, width), strict=True):
-        assert tuple(stretch) == nearest_even(start, length, side)
+    for span, (start, length), side in zip(crop.T, exact, (height, width), strict=True):
+        assert tuple(span) == nearest_even(start, length, side)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -71,7 +71,7 @@ def test_a_region_is_the_nearest_of_all_even_ones(width, height, y, x):
     ("width", "height", "cubic"),
     [(340, 256, False), (192, 160, False), (128, 128, False), (240, 321, False), (340, 256, True), (90, 70, True)],
 )
-def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, height, cubic, flip, device):
+def test_scaling_a_region_matches_pil_and_torch(width, height, cubic, flip, device):
     """Torch sees only the region; DALI and PIL also use pixels next to it at the border."""
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     start, end = scaled_crop(video(30, width, height), short_side=128, size=SIZE, y=0.3, x=0.8, flip=flip)
@@ -98,7 +98,7 @@ def test_each_view_has_its_own_region():
     assert (views[0] != views[1]).any()
 
 
-def test_the_host_cuts_out_the_region_that_dali_scales():
+def test_host_and_dali_use_the_same_region():
     crops = [
         scaled_crop(video(30, 240, 160), short_side=128, size=112, y=0, x=0.5, flip=flip) for flip in (False, True)
     ]
@@ -112,7 +112,7 @@ def test_the_host_cuts_out_the_region_that_dali_scales():
     assert cut.host(plan, View(2, (cut,), index=1)) == Region(box=(3, 4, 70, 80), size=32, mirror=True, cubic=True)
 
 
-def test_the_center_crop_leaves_equal_margins_and_the_smaller_one_first():
+def test_center_crop_has_equal_margins_with_the_smaller_first():
     """floor((H - size) / 2) as in specs/ctp.md 0.3."""
     for width, height in [(168, 128), (160, 112), (128, 152)]:
         place = {"y": CENTER, "x": CENTER, "flip": False}
@@ -125,7 +125,7 @@ def test_the_center_crop_leaves_equal_margins_and_the_smaller_one_first():
     assert left == 2 * ((131 - SIZE) // 2)  # an odd margin
 
 
-def test_random_crops_use_every_scale_place_and_side_evenly():
+def test_random_crops_cover_scales_places_and_flips_evenly():
     """17 places in whole pixels become 9 even ones: one end gets one of them, the others two each."""
     rng = np.random.default_rng(0)
     crops = np.stack(
@@ -140,7 +140,7 @@ def test_random_crops_use_every_scale_place_and_side_evenly():
     assert counts / counts.sum() == pytest.approx(np.array([1, *[2] * 8]) / 17, abs=0.03)
 
 
-def test_a_picture_smaller_than_the_crop_is_scaled_up_to_it():
+def test_a_small_picture_is_scaled_up_to_the_crop():
     (top, left), (bottom, right) = scaled_crop(video(30, 40, 20), short_side=64, size=SIZE, y=0, x=0, flip=False)
     assert (top, left, bottom) == (0, 0, 20)
     assert right <= 40
@@ -151,7 +151,7 @@ def test_a_picture_smaller_than_the_crop_is_scaled_up_to_it():
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("cubic", [False, True])
-def test_a_box_is_what_pil_crops_scales_and_mirrors(cubic, mirror, device):
+def test_crop_box_matches_pil(cubic, mirror, device):
     clip = smooth(2, 120, 160)
     y, x, h, w = 11, 30, 90, 101
     crop = CropBox(48, cubic=cubic)
@@ -164,18 +164,18 @@ def test_a_box_is_what_pil_crops_scales_and_mirrors(cubic, mirror, device):
         assert np.abs(frame.astype(int) - theirs).max() <= 2
 
 
-def test_nothing_outside_the_box_is_read_and_outside_the_picture_it_is_black(device):
+def test_a_box_is_cut_exactly_and_black_outside_the_picture(device):
     clip = np.full((1, 40, 40, 3), 255, np.uint8)
     clip[:, 10:30, 10:30] = 100
     boxes = [(10, 10, 20, 20), (30, 0, 20, 40)]
     plans = [CropBox.arrays([box], np.array([False])) for box in boxes]
-    inside, hanging_out = in_dali(CropBox(16), [clip] * 2, plans, device=device)
+    inside, partly_outside = in_dali(CropBox(16), [clip] * 2, plans, device=device)
     assert (inside == 100).all()
-    assert (hanging_out[:, :7] == 255).all()
-    assert (hanging_out[:, 9:] == 0).all()
+    assert (partly_outside[:, :7] == 255).all()
+    assert (partly_outside[:, 9:] == 0).all()
 
 
-def test_random_boxes_have_their_share_aspect_and_place():
+def test_random_boxes_have_the_stated_area_and_aspect():
     rng = np.random.default_rng(2)
     boxes = np.array([random_box(240, 320, rng, area=(0.5, 1)) for _ in range(4000)])
     y, x, h, w = boxes.T

@@ -84,7 +84,7 @@ every_way = pytest.mark.parametrize(
 
 
 @every_way
-def test_every_pixel_is_within_half_a_gray_level_a_paste_of_the_slow_renderer(clips, drawn, paste):
+def test_paste_matches_the_slow_renderer_within_half_a_level_per_paste(clips, drawn, paste):
     """Each paste rounds. 8-bit masks add at most half a step of alpha times 255 levels."""
     errors = []
     for got, clip, patches in zip(paste(clips, drawn), clips, drawn, strict=True):
@@ -111,7 +111,7 @@ def test_pasting_identical_content_changes_nothing(drawn, paste):
         np.testing.assert_array_equal(result, 100)
 
 
-def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn, device):
+def test_truncate_drops_the_fraction_at_every_paste(drawn, device):
     """specs/ctp.md 1.1 (h). 8-bit masks sometimes move the blend across a whole level, at most one per paste."""
     texture = np.random.default_rng(1).integers(0, 256, (T, SIZE, SIZE, 3), dtype=np.uint8)
     both = (in_dali([texture] * len(drawn), drawn, truncate=truncate, device=device) for truncate in (False, True))
@@ -126,14 +126,14 @@ def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn, devi
         assert np.abs(error)[count > 0].mean() < 0.05
 
 
-def test_both_ways_agree_to_a_rounding_a_paste(clips, drawn, device):
+def test_numpy_and_dali_differ_by_at_most_a_level_per_paste(clips, drawn, device):
     for ours, theirs, patches in zip(in_numpy(clips, drawn), in_dali(clips, drawn, device=device), drawn, strict=True):
         difference = np.abs(ours.astype(int) - theirs)
         assert (difference <= pastes(patches)[..., None]).all()
         assert (difference > 0).mean() < 0.002
 
 
-def test_a_clip_of_more_frames_than_multi_paste_takes_pictures_is_pasted():
+def test_clips_longer_than_multi_pastes_limit_are_pasted():
     """DALI's `multi_paste` takes 64."""
     length, size = 70, 32
     patches = draw_patches(np.random.default_rng(5), **(DRAW | {"length": length, "size": size, "patches": 1}))

@@ -50,7 +50,7 @@ def batch(index: Index, task: Task, *, host: bool) -> Batch:
     ],
     indirect=["store"],
 )
-def test_a_batch_made_on_the_host_is_the_one_of_dali_but_for_the_filter(store, name):
+def test_host_and_dali_batches_differ_only_by_the_filter(store, name):
     task = TASKS[name]
     ours, theirs = (batch(store, task, host=host) for host in (True, False))
     assert ours.keys() == theirs.keys()
@@ -71,7 +71,7 @@ def test_a_batch_made_on_the_host_is_the_one_of_dali_but_for_the_filter(store, n
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_sample_has_frames_of_the_tasks_size_and_no_array_of_what_was_done_to_them(store, name):
+def test_host_samples_have_cut_frames_and_no_operation_arrays(store, name):
     task = TASKS[name]
     host, whole = (source(store, task, host=host) for host in (True, False))
     assert {"crop_start", "box_start"} & set(whole.names) - set(host.names)
@@ -87,7 +87,7 @@ def test_a_sample_has_frames_of_the_tasks_size_and_no_array_of_what_was_done_to_
 @pytest.mark.parametrize(
     ("name", "arrays"), [("moco", ["color_kind"]), ("cstp", ["color_kind", "sigma"]), ("ctp", ["patch_box"])]
 )
-def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, arrays):
+def test_a_gpu_gets_cut_frames_and_does_the_rest(store, name, arrays):
     cpu, gpu = (source(store, TASKS[name], host=True, gpu=gpu) for gpu in (False, True))
     assert set(arrays) <= set(gpu.names) - set(cpu.names)
     assert not {"crop_start", "box_start", "rot90", "degrees"} & set(gpu.names)
@@ -98,13 +98,13 @@ def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, ar
     assert any((here != there).any() for here, there in pairs)
 
 
-def test_dali_gets_bytes_whatever_the_host_could_do(store):
+def test_dali_gets_encoded_bytes(store):
     dali = SampleSource(store, TASKS["moco"], Order(2, 2, 0, 1, 0, shuffle=True), media="encoded")
     assert {"crop_start", "crop_end", "frames", "order"} <= set(dali.names)
     assert dict(zip(dali.names, dali.read(0, 1), strict=True))["media"].ndim == 1
 
 
-def test_the_host_executes_what_it_can_up_to_the_first_operation_that_it_cannot():
+def test_the_host_stops_at_the_first_operation_it_lacks():
     full = (CropResize(32), Rot90(), Recolor(), GaussianBlur())
     assert consecutive_views([4], *full).host_steps(gpu=False) == 4
     assert consecutive_views([4], *full).host_steps(gpu=True) == 2
@@ -129,7 +129,7 @@ class Number(CropResize):
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])
-def test_views_come_one_after_the_other_and_each_output_has_its_own(size):
+def test_outputs_hold_their_own_views_in_order(size):
     clip = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.ones((1, size, size, 3), np.uint8)
     program = consecutive_views([2, 3, 1], Number(size), outputs={"clips": 2, "stills": 1}, normalization="half")
     for name, levels in {"clips": [0, 1, 3, 4, 5], "stills": [7]}.items():
@@ -142,7 +142,7 @@ def test_views_come_one_after_the_other_and_each_output_has_its_own(size):
 
 
 @pytest.mark.parametrize("size", [3, 4, 5])
-def test_outputs_that_the_host_has_finished_are_parts_of_its_frames(size, device):
+def test_finished_outputs_are_slices_of_the_hosts_frames(size, device):
     clip = np.random.default_rng(0).integers(0, 256, (6, size, size, 3), dtype=np.uint8)
     program = consecutive_views([2, 3, 1], CropBox(size), outputs={"clips": 2, "stills": 1}, normalization="half")
     for name, part in {"clips": clip[:5], "stills": clip[5:]}.items():
@@ -154,7 +154,7 @@ def test_outputs_that_the_host_has_finished_are_parts_of_its_frames(size, device
         np.testing.assert_allclose(got, part / 127.5 - 1, atol=1e-5)
 
 
-def test_views_of_the_same_frames_have_all_of_them():
+def test_views_of_the_same_frames_each_have_all_frames():
     clip = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
     program = views_of_same_frames(2, 3, Number(2), normalization="half")
     (got,) = run_graph(lambda n: program.dali(n["clip"], {})["clips"], [{"clip": clip}], {"clip": "FHWC"})
@@ -178,7 +178,7 @@ class Solarize(ClipOperation):
         return clip + above * (np.uint8(255) - clip - clip)
 
 
-def test_an_operation_of_ones_own_runs_on_the_host_and_in_dali(store, device):
+def test_a_user_operation_runs_on_host_and_dali(store, device):
     program = consecutive_views([2, 2], CropBox(48), Solarize(), normalization="half")
     assert program.schema()["threshold"] == ((2,), "float32")
     assert program.host_steps(gpu=False) == 2

@@ -27,7 +27,7 @@ def clip_of(path: Path, frames: list[int]) -> EncodedClip:
     return EncodedClip(np.fromfile(path, np.uint8), np.array(frames, np.int32))
 
 
-def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path):
+def test_host_crop_matches_ffmpeg(tmp_path):
     path = make_video(tmp_path / "a.mp4", frames=12, size=(160, 128), gop=4)
     program = consecutive_views([3], CropBox(64))
     plan = CropBox.arrays([(16, 30, 96, 96)], np.array([False]))
@@ -44,7 +44,7 @@ def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path)
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9"])
-def test_views_that_share_frames_have_each_its_own_part_of_each_of_its_frames(tmp_path, codec):
+def test_views_of_shared_frames_are_cut_by_their_own_boxes(tmp_path, codec):
     """Frames appear repeatedly, backwards, frozen, and in two views."""
     path = make_video(tmp_path / f"a.{'webm' if codec == 'vp9' else 'mp4'}", codec=codec, frames=12, size=(98, 70))
     frames, lengths, mirror = [3, 5, 3, 9, 7, 5, 3, 3, 3, 3], [4, 3, 3], [False, True, False]
@@ -63,7 +63,7 @@ def test_views_that_share_frames_have_each_its_own_part_of_each_of_its_frames(tm
     assert len({got[place].tobytes() for place in (0, 6, 7)}) == 3  # one frame, three parts
 
 
-def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store):
+def test_operations_run_in_order_with_colors_per_frame(store):
     """A frame appears several times in two views, which differ in color, rotation and blur."""
     clip = read_clip(store, 0, np.array([2, 2, 0, 2, 3]))
     lengths, maps = [3, 2], [color_map.IDENTITY, color_map.shift(20), color_map.gain(0.5), *[color_map.shift(9)] * 2]
@@ -83,7 +83,7 @@ def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store)
     assert (got[0] != got[1]).any()
 
 
-def test_colors_right_after_the_cut_are_those_of_the_operation_by_itself(store):
+def test_recolor_fused_with_the_cut_equals_recolor_alone(store):
     """A frame appears twice with different colors, one of which uses the frame's mean."""
     clip = read_clip(store, 0, np.array([2, 2, 0]))
     program = consecutive_views([3], CropBox(48), Recolor(), GaussianBlur())
@@ -100,14 +100,14 @@ def test_colors_right_after_the_cut_are_those_of_the_operation_by_itself(store):
     assert (got[0] != got[1]).any()
 
 
-def test_a_box_that_does_not_fit_into_the_pictures_is_a_clip_error(tmp_path):
+def test_a_box_outside_the_picture_is_a_clip_error(tmp_path):
     path = make_video(tmp_path / "a.mjpeg", codec="mjpeg", frames=2, size=(64, 48))
     plan = CropBox.arrays([(0, 0, 96, 128)], np.array([False]))
     with pytest.raises(ClipError, match="0 of 2 frames"):
         consecutive_views([2], CropBox(32)).host(clip_of(path, [0, 1]), plan, steps=1)
 
 
-def test_without_steps_the_host_hands_over_whole_frames(store):
+def test_without_steps_the_host_returns_whole_frames(store):
     clip = read_clip(store, 1, np.array([7, 1, 7]))
     whole = consecutive_views([3], CropResize(32)).host(clip, {}, steps=0)
     np.testing.assert_array_equal(whole, decode_rgb(clip))

@@ -15,16 +15,16 @@ def picture(size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [16, 17])
-@pytest.mark.parametrize("quarter", range(4))
-def test_a_quarter_turn_is_numpys_here_and_in_dali(quarter, size, device):
+@pytest.mark.parametrize("num_turns", range(4))
+def test_rot90_matches_numpy_on_host_and_dali(num_turns, size, device):
     clip = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    plan, view = {"rot90": np.array([3, quarter], np.float32)}, View(2, (), index=1)
+    plan, view = {"rot90": np.array([3, num_turns], np.float32)}, View(2, (), index=1)
     (got,) = in_dali(Rot90(), [clip], [plan], view=view, device=device)
     assert (on_host(Rot90(), clip, plan, view=view) == got).all()
-    assert (got == np.rot90(clip, quarter, axes=(1, 2))).all()
+    assert (got == np.rot90(clip, num_turns, axes=(1, 2))).all()
 
 
-def test_a_small_rotation_is_pils_but_for_ties_of_the_nearest_pixel(device):
+def test_dalis_rotation_matches_pil_up_to_ties(device):
     clip = smooth(1, 64, 64)
     (got,) = in_dali(Rotate(), [clip], [{"degrees": np.array([7.3], np.float32)}], device=device)
     theirs = np.asarray(Image.fromarray(clip[0]).rotate(7.3))
@@ -33,14 +33,14 @@ def test_a_small_rotation_is_pils_but_for_ties_of_the_nearest_pixel(device):
 
 
 @pytest.mark.parametrize("size", [48, 49])
-@pytest.mark.parametrize(("quarters", "degrees"), [(0, 7.3), (1, -9.9), (2, 0.4), (3, 10.0)])
-def test_a_rotation_of_the_host_is_dalis_and_pils_but_for_ties_of_the_nearest_pixel(size, quarters, degrees):
+@pytest.mark.parametrize(("quarter_turns", "degrees"), [(0, 7.3), (1, -9.9), (2, 0.4), (3, 10.0)])
+def test_host_rotation_matches_dali_and_pil_up_to_ties(size, quarter_turns, degrees):
     pixels = picture(size)
-    upright, plan = np.rot90(pixels, quarters)[None].copy(), {"degrees": np.array([degrees], np.float32)}
+    upright, plan = np.rot90(pixels, quarter_turns)[None].copy(), {"degrees": np.array([degrees], np.float32)}
     (ours,) = on_host(Rotate(), upright, plan)
     (theirs,) = in_dali(Rotate(), [upright], [plan])
     assert (ours == theirs[0]).all(-1).mean() > 0.999
-    pils = np.asarray(Image.fromarray(np.rot90(pixels, quarters).copy()).rotate(degrees))
+    pils = np.asarray(Image.fromarray(np.rot90(pixels, quarter_turns).copy()).rotate(degrees))
     assert (ours == pils).all(-1).mean() > 0.97
     if abs(degrees) > 5:
         assert (ours[0, 0] == 0).all()  # a corner that opened

@@ -29,8 +29,8 @@ def every_box(height: int, width: int, size: int) -> Counter:
             for y in range(5):
                 for x in range(5):
                     edges = y % 2 == 0 and x % 2 == 0
-                    quarters = y in (1, 3) and x in (1, 3)
-                    if edges or quarters:
+                    quarter_points = y in (1, 3) and x in (1, 3)
+                    if edges or quarter_points:
                         boxes[y * down - y * down % 2, x * right - x * right % 2, h, w] += 1
     assert sum(boxes.values()) == 10 * 13
     return boxes
@@ -39,7 +39,7 @@ def every_box(height: int, width: int, size: int) -> Counter:
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(240, 320, 224), (320, 240, 64), (256, 341, 224), (225, 400, 224)]
 )
-def test_boxes_are_those_of_multi_scale_crop_each_as_often(height, width, size):
+def test_boxes_have_the_distribution_of_multi_scale_crop(height, width, size):
     """The limit of chi-squared is 5 standard deviations above its mean."""
     rng, draws, expected = np.random.default_rng(0), 13_000, every_box(height, width, size)
     seen = Counter(multi_scale_box(height, width, rng, size=size, scales=SCALES) for _ in range(draws))
@@ -50,7 +50,7 @@ def test_boxes_are_those_of_multi_scale_crop_each_as_often(height, width, size):
 
 
 @given(st.integers(2, 600), st.integers(2, 600), st.integers(0, 2**32))
-def test_a_box_is_inside_of_any_picture_and_on_even_pixels(height, width, seed):
+def test_boxes_are_even_and_inside_any_picture(height, width, seed):
     y, x, h, w = multi_scale_box(height, width, np.random.default_rng(seed), size=224, scales=SCALES)
     assert y >= 0
     assert x >= 0

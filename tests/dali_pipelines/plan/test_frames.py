@@ -11,7 +11,7 @@ STRIDES = (1, 2, 3, 4, 5)
 
 
 @given(st.integers(1, 400), st.integers(0, 2**32), st.booleans())
-def test_a_random_clip_stays_in_the_video_and_follows_one_stride(num_frames, seed, jitter):
+def test_a_random_clip_stays_in_the_video_at_one_stride(num_frames, seed, jitter):
     frames = random_clip(num_frames, np.random.default_rng(seed), length=16, strides=STRIDES, jitter=jitter)
     assert frames.dtype == np.int32
     assert frames.shape == (16,)
@@ -40,7 +40,7 @@ def test_strides_and_starts_are_uniform():
     assert ((counts - len(starts) / 10) ** 2 / (len(starts) / 10)).sum() < 27.9
 
 
-def test_jitter_moves_every_frame_by_less_than_a_stride_even_the_first():
+def test_jitter_shifts_every_frame_by_less_than_a_stride():
     rng = np.random.default_rng(2)
     offsets = np.stack([random_clip(1000, rng, length=16, strides=(4,), jitter=True) for _ in range(500)]) % 1000
     relative = offsets - 4 * np.arange(16)
@@ -53,7 +53,7 @@ SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
 
 
 @given(st.integers(1, 200), st.sampled_from(SPEEDS), st.integers(0, 2**32))
-def test_a_clip_at_a_speed_is_a_start_and_steps_and_backwards_its_mirror(num_frames, speed, seed):
+def test_clip_at_speed_steps_by_its_speed_and_mirrors_backwards(num_frames, speed, seed):
     frames = clip_at_speed(num_frames, np.random.default_rng(seed), length=16, speed=speed)
     assert (frames.dtype, frames.shape, frames.flags.c_contiguous) == (np.dtype(np.int32), (16,), True)
     forwards = frames if speed >= 0 else frames[::-1]
@@ -62,14 +62,14 @@ def test_a_clip_at_a_speed_is_a_start_and_steps_and_backwards_its_mirror(num_fra
 
 
 @pytest.mark.parametrize(("speed", "starts"), [(1, 5), (-1, 5), (0, 20)])
-def test_a_clip_at_a_speed_starts_at_every_frame_that_leaves_room(speed, starts):
+def test_clip_at_speed_starts_wherever_it_fits(speed, starts):
     rng = np.random.default_rng(0)
     clips = [clip_at_speed(20, rng, length=16, speed=speed) for _ in range(400)]
     assert {int(clip.min()) for clip in clips} == set(range(starts))
 
 
 @pytest.mark.parametrize(("num_frames", "interval"), [(50, 1), (51, 1), (52, 2), (63, 7), (64, 8), (65, 8), (300, 8)])
-def test_the_interval_between_clips_is_the_specs(num_frames, interval):
+def test_clips_in_order_have_the_specs_interval(num_frames, interval):
     """specs/ctp.md 1.6."""
     rng = np.random.default_rng(0)
     draws = [clips_in_order(num_frames, rng, clips=3, length=16, interval=8) for _ in range(2000)]
@@ -84,7 +84,7 @@ def test_the_interval_between_clips_is_the_specs(num_frames, interval):
 @pytest.mark.parametrize(
     ("num_frames", "starts"), [(49, [5, 17, 28]), (48, [5, 16, 27]), (18, [0, 1, 2]), (16, [0, 0, 0]), (5, [0, 0, 0])]
 )
-def test_clips_in_order_of_a_short_video_are_spread_over_it(num_frames, starts):
+def test_clips_in_order_spread_over_a_short_video(num_frames, starts):
     """floor(tick / 2 + tick * i) with tick = (N - 15) / 3, and 0 below 16 frames."""
     clips = clips_in_order(num_frames, np.random.default_rng(0), clips=3, length=16, interval=8)
     assert clips[:, 0].tolist() == starts

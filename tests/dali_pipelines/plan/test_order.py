@@ -14,7 +14,7 @@ def order(count: int, batch: int, *, rank: int = 0, world: int = 1, seed: int = 
 
 
 @given(st.integers(4, 200), st.integers(0, 2**63), st.integers(0, 5))
-def test_a_global_batch_is_the_same_for_one_two_and_four_ranks(count, seed, epoch):
+def test_global_batches_do_not_depend_on_world_size(count, seed, epoch):
     alone = order(count, 4, seed=seed)
     for world in (2, 4):
         ranks = [order(count, 4 // world, rank=r, world=world, seed=seed) for r in range(world)]
@@ -24,7 +24,7 @@ def test_a_global_batch_is_the_same_for_one_two_and_four_ranks(count, seed, epoc
 
 
 @given(st.integers(1, 100), st.integers(1, 16))
-def test_an_epoch_shows_no_video_twice_and_leaves_out_less_than_a_batch(count, batch):
+def test_an_epoch_repeats_no_video_and_drops_less_than_a_batch(count, batch):
     schedule = order(count, batch)
     rows = np.concatenate([schedule.rows(3, s) for s in range(schedule.steps)] or [np.array([], int)])
     assert len(set(rows.tolist())) == len(rows)
@@ -32,20 +32,20 @@ def test_an_epoch_shows_no_video_twice_and_leaves_out_less_than_a_batch(count, b
 
 
 @given(st.integers(1, 100), st.integers(1, 8), st.integers(1, 4))
-def test_without_shuffling_every_video_comes_once_in_order_and_the_rest_is_empty(count, batch, world):
+def test_unshuffled_order_has_every_video_once_then_padding(count, batch, world):
     ranks = [order(count, batch, rank=r, world=world, shuffle=False) for r in range(world)]
     rows = np.concatenate([each.rows(0, s) for s in range(ranks[0].steps) for each in ranks])
     assert rows[rows >= 0].tolist() == list(range(count))
     assert (rows[count:] == -1).all()
 
 
-def test_epochs_and_seeds_have_different_orders():
+def test_every_epoch_and_seed_has_its_own_order():
     rows = [order(50, 50, seed=seed).rows(epoch, 0).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(r) for r in rows}) == 4
 
 
 @pytest.mark.parametrize("other", [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)])
-def test_generators_of_other_seed_stream_epoch_or_index_share_no_numbers(other):
+def test_generators_differ_by_seed_stream_epoch_and_index(other):
     def draws(seed: int, stream: int, epoch: int, index: int) -> set[float]:
         return set(generator(seed, Stream(stream), epoch, index).random(1000).tolist())
 

@@ -18,7 +18,7 @@ def drawn() -> list[Patches]:
     return [draw_patches(rng, **DRAW) for _ in range(3000)]
 
 
-def test_inner_key_frames_fall_where_the_spec_says():
+def test_inner_key_frames_match_the_spec():
     rng = np.random.default_rng(0)
     one = np.array([sample_keys(16, rng, (0, 1))[1] for _ in range(400)])
     assert set(one.tolist()) == {6, 7, 8, 9}
@@ -28,7 +28,7 @@ def test_inner_key_frames_fall_where_the_spec_says():
     assert sample_keys(16, rng, (1,)).tolist() == [0, 15]
 
 
-def test_easing_of_every_segment_is_one_of_the_three_curves_and_in_the_spec_s_shares():
+def test_easing_curves_have_the_specs_shares():
     rng = np.random.default_rng(1)
     keys, values = np.array([0, 15]), np.array([2.0, 5.0])
     tau = np.arange(16) / 15
@@ -41,7 +41,7 @@ def test_easing_of_every_segment_is_one_of_the_three_curves_and_in_the_spec_s_sh
     np.testing.assert_allclose(interpolate(keys, values), curves[0])
 
 
-def test_boxes_are_whole_pixels_inside_the_picture(drawn):
+def test_boxes_are_integers_inside_the_picture(drawn):
     boxes = np.stack([patches.boxes for patches in drawn])
     assert boxes.dtype == np.int64
     assert boxes.min() >= 0
@@ -49,23 +49,23 @@ def test_boxes_are_whole_pixels_inside_the_picture(drawn):
     assert (boxes[..., 2:] - boxes[..., :2]).min() >= 6 - 1
 
 
-def test_motion_has_the_statistics_of_the_spec(drawn):
+def test_motion_statistics_match_the_spec(drawn):
     """specs/ctp.md 1.1: |center shift| mean 7.99, std 11.4, max 45.5 px; |log size change| mean .080, std .111."""
     boxes = np.stack([patches.boxes for patches in drawn]).astype(float)
     center = (boxes[..., 2:] + boxes[..., :2]) / 2
     side = boxes[..., 2:] - boxes[..., :2]
     shift = center - center[:, :, :1]
-    growth = np.log(side / side[:, :, :1])
+    log_scale = np.log(side / side[:, :, :1])
     assert np.abs(shift).mean() == pytest.approx(7.99, rel=0.03)
     assert shift.std() == pytest.approx(11.4, rel=0.03)
     assert np.abs(shift).max() <= 46.5
-    assert np.abs(growth).mean() == pytest.approx(0.080, rel=0.04)
-    assert growth.std() == pytest.approx(0.111, rel=0.04)
+    assert np.abs(log_scale).mean() == pytest.approx(0.080, rel=0.04)
+    assert log_scale.std() == pytest.approx(0.111, rel=0.04)
     area = (side.prod(axis=-1) / 112**2).mean()
     assert area == pytest.approx(0.122, rel=0.04)
 
 
-def test_the_zero_prediction_costs_what_the_spec_says(drawn):
+def test_zero_prediction_loss_matches_the_spec(drawn):
     """Smooth L1 of the targets alone is about 19.1 + 3.24 (specs/ctp.md 1.1, Loss)."""
     boxes = np.stack([patches.boxes for patches in drawn]).astype(float)
     center, side = (boxes[..., 2:] + boxes[..., :2]) / 2, boxes[..., 2:] - boxes[..., :2]
@@ -75,21 +75,21 @@ def test_the_zero_prediction_costs_what_the_spec_says(drawn):
     assert loss[1] == pytest.approx(3.24, rel=0.04)
 
 
-def test_a_patch_is_there_in_its_source_frame_and_in_frame_0_and_else_in_four_of_five(drawn):
+def test_patches_show_in_source_frame_frame_0_and_four_fifths_of_others(drawn):
     opacity = np.stack([patches.opacity for patches in drawn])
     source = np.stack([patches.source_frame for patches in drawn])
     shown = opacity > 0
     assert shown[:, :, 0].all()
     assert np.take_along_axis(shown, source[..., None], axis=2).all()
     free = shown & (np.arange(16) != 0) & (np.arange(16) != source[..., None])
-    possible = ((np.arange(16) != 0) & (np.arange(16) != source[..., None])).sum()
-    assert free.sum() / possible == pytest.approx(0.8, abs=0.005)
+    max_shown = ((np.arange(16) != 0) & (np.arange(16) != source[..., None])).sum()
+    assert free.sum() / max_shown == pytest.approx(0.8, abs=0.005)
     assert opacity[shown].min() >= 0.8
     assert opacity.max() <= 1
     assert np.bincount(source.ravel(), minlength=16).min() > 0.8 * source.size / 16
 
 
-def test_masks_follow_the_three_shapes_hard_and_soft():
+def test_masks_have_the_specs_shapes_half_of_them_hard():
     rng = np.random.default_rng(3)
     masks = [draw_mask(rng, height=21, width=31) for _ in range(2000)]
     assert all(mask.shape == (21, 31) and mask.min() >= 0 and mask.max() <= 1 for mask in masks)
@@ -109,7 +109,7 @@ def test_small_patches_are_pasted_last(drawn):
         assert (np.diff(areas) <= 0).all()
 
 
-def test_a_canvas_holds_every_visible_box_and_maps_it_to_its_source_and_its_place(drawn):
+def test_the_canvas_maps_every_visible_box_to_its_source_and_place(drawn):
     """A canvas has opacity inside the box only, and none where the patch is hidden."""
     for patches in drawn[:100]:
         arrays = PastePatches.arrays(patches)

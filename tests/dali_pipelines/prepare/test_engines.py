@@ -21,7 +21,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 STORE = {"object_store_memory": 80 * 2**20}
 
 
-def test_ray_that_is_not_installed_is_named_with_the_way_to_it(monkeypatch):
+def test_missing_ray_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"--engine ray needs Ray .*: pip install 'clipfeed\[ray\]'"):
         list(run_on_ray(len, ["job"], workers=1))
@@ -29,7 +29,7 @@ def test_ray_that_is_not_installed_is_named_with_the_way_to_it(monkeypatch):
 
 @needs_ray
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "head", "head:port"])
-def test_an_address_without_a_cluster_is_named_at_once(address, monkeypatch):
+def test_an_address_without_a_ray_cluster_is_named(address, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match=f"there is no Ray cluster at RAY_ADDRESS={address}: "):
         list(run_on_ray(len, ["job"], workers=1))
@@ -59,7 +59,7 @@ def head():
     cluster.shutdown()
 
 
-def note_and_wait(file: str) -> str:
+def log_and_wait(file: str) -> str:
     with open(file, "a") as log:
         log.write("begun ")
     time.sleep(3.0)
@@ -78,27 +78,27 @@ def fail(job: str) -> str:
 
 @pytest.mark.slow
 @needs_ray
-def test_a_job_that_kills_its_processes_is_named_and_the_others_are_done(cluster):
+def test_a_crashing_job_is_named_and_the_others_are_done(cluster):
     results = dict(run_on_ray(fail, ["a", "die", "b"], workers=1))
     assert results == {"a": "A", "b": "B", "die": Crashed("WorkerCrashedError", CHANCES)}
 
 
 @pytest.mark.slow
 @needs_ray
-def test_a_job_that_is_lost_with_its_node_is_done_again(cluster, tmp_path):
+def test_jobs_lost_with_a_node_are_redone(cluster, tmp_path):
     files = [str(tmp_path / f"{i}") for i in range(5)]
 
-    def at_work():
+    def num_running():
         return sum(Path(file).exists() and Path(file).read_text() == "begun " for file in files)
 
     def wait_and_kill():
-        while at_work() < 2:
+        while num_running() < 2:
             time.sleep(0.05)
         kill_a_node(cluster)
 
     killer = threading.Thread(target=wait_and_kill, daemon=True)
     killer.start()
-    found = list(run_on_ray(note_and_wait, files, workers=1))
+    found = list(run_on_ray(log_and_wait, files, workers=1))
     killer.join()
     assert sorted(found) == [(file, file) for file in files]
     assert sorted(Path(file).read_text() for file in files) == ["begun begun done ", *4 * ["begun done "]]
@@ -106,14 +106,14 @@ def test_a_job_that_is_lost_with_its_node_is_done_again(cluster, tmp_path):
 
 @pytest.mark.slow
 @needs_ray
-def test_what_a_job_raises_is_raised(cluster):
+def test_user_errors_of_a_job_are_raised(cluster):
     with pytest.raises(UserError, match=r"^the disk is full$"):
         list(run_on_ray(fail, ["raise"], workers=1))
 
 
 @pytest.mark.slow
 @needs_ray
-def test_a_cluster_of_which_a_node_dies_makes_the_dataset_of_the_local_engine(cluster, tmp_path):
+def test_ray_with_a_dying_node_makes_the_same_dataset(cluster, tmp_path):
     source = tmp_path / "source"
     first = make_video(source / "run" / "v0.mp4", frames=100, size=(320, 240))
     for i in range(1, 12):

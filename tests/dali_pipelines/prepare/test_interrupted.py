@@ -30,7 +30,7 @@ def finished(out):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
+def test_a_killed_run_resumes_where_it_was(tmp_path, capsys):
     source, out = tmp_path / "source", tmp_path / "out"
     first = make_video(source / "v00.mp4", frames=150, size=(320, 240))
     for i in range(1, 12):
@@ -69,7 +69,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
     assert "(0 stored now)" in capsys.readouterr().out
 
 
-def test_two_runs_do_not_write_one_dataset_at_once(videos, tmp_path):
+def test_a_second_run_on_the_same_dataset_is_refused(videos, tmp_path):
     with Journal(tmp_path, {"codec": "copy"}), pytest.raises(UserError, match="another prepare run is writing"):
         prepare(videos, "--out", tmp_path, "--codec", "copy")
 
@@ -101,7 +101,7 @@ def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monke
         ]
 
 
-def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypatch):
+def test_an_unexpected_error_is_a_one_line_reason(videos, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("two\nlines")
 
@@ -110,7 +110,7 @@ def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypat
     assert store_video(job) == Failure("RuntimeError: two lines")
 
 
-def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
+def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
     def no_locks(*_):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 

@@ -81,7 +81,7 @@ def cut_off(journal: Path) -> int:
     return 1 + len(others)
 
 
-def test_the_merged_index_is_that_of_one_run_byte_for_byte(source, whole, out, capsys):
+def test_merged_index_equals_that_of_one_run_byte_for_byte(source, whole, out, capsys):
     assert prepare("--out", out, "--merge") == 3
     assert (out / "index.npz").read_bytes() == (Path(whole.root) / "index.npz").read_bytes()
     assert names(Index.load(out)) == names(whole)
@@ -90,7 +90,7 @@ def test_the_merged_index_is_that_of_one_run_byte_for_byte(source, whole, out, c
     assert "quarantined 2 of 10 videos" in printed
 
 
-def test_joined_indexes_of_many_formats_are_the_index_of_all_records(tmp_path):
+def test_concatenated_indexes_equal_the_index_of_all_records(tmp_path):
     fragments = (Fragment(700, 10, 2), Fragment(710, 20, 1))
     kinds = [("vp9", "yuv420p"), ("h264", "yuv420p"), ("mjpeg", "yuvj420p"), ("h264", "yuv444p"), ("av1", "yuv420p")]
     records = {
@@ -111,7 +111,7 @@ def test_joined_indexes_of_many_formats_are_the_index_of_all_records(tmp_path):
     assert (tmp_path / "index.npz").read_bytes() == (tmp_path / "whole" / "index.npz").read_bytes()
 
 
-def test_the_merged_quarantine_has_the_reasons_of_all_parts(whole, out):
+def test_merged_quarantine_has_the_reasons_of_all_parts(whole, out):
     prepare("--out", out, "--merge")
     with (out / "quarantine.csv").open() as ours, (Path(whole.root) / "quarantine.csv").open() as theirs:
         assert list(csv.reader(ours)) == list(csv.reader(theirs))
@@ -125,7 +125,7 @@ def test_a_damaged_quarantine_of_a_part_is_named(out):
 
 
 @pytest.mark.parametrize("content", ["", "{", "\0", "null", "5", "[1]", '{"of": 3}'])
-def test_a_part_whose_mark_is_damaged_is_not_finished(out, content):
+def test_a_part_with_a_damaged_done_file_is_unfinished(out, content):
     (out / "parts" / f"2-of-{COUNT}" / "done.json").write_text(content)
     assert missing(out) == "2"
     with pytest.raises(UserError, match=r"parts are not finished, run them again .*--array=2"):
@@ -133,21 +133,21 @@ def test_a_part_whose_mark_is_damaged_is_not_finished(out, content):
 
 
 @pytest.mark.parametrize("content", ["", "{", "5", "[]", '{"parts": 3}'])
-def test_what_the_tasks_agreed_on_is_named_where_it_is_damaged(out, content):
+def test_a_damaged_run_file_is_named(out, content):
     path = out / "parts" / "run.json"
     path.write_text(content)
     with pytest.raises(UserError, match=f"^{path} is damaged .*: give another --out"):
         missing(out)
 
 
-def test_the_videos_of_all_parts_lie_in_the_common_folder(whole, out):
+def test_videos_of_all_parts_share_one_folder(whole, out):
     merge(out)
     index = Index.load(out)
     for i in range(len(index)):
         assert index.path(i).read_bytes() == whole.path(i).read_bytes()
 
 
-def test_parts_that_pack_shards_merge_as_well(source, whole, tmp_path, capsys):
+def test_parts_packed_in_shards_can_be_merged(source, whole, tmp_path, capsys):
     for number in range(COUNT):
         prepare_part(source, tmp_path, number, "--shards", "1GB")
     index, _ = merge(tmp_path)
@@ -160,7 +160,7 @@ def test_parts_that_pack_shards_merge_as_well(source, whole, tmp_path, capsys):
         assert index.path(i).read_bytes()[start : start + len(stored)] == stored
 
 
-def test_merging_before_all_parts_are_done_names_the_missing_ones(out, capsys):
+def test_merging_too_early_names_the_missing_parts(out, capsys):
     for number in (0, 2, 3):
         (out / "parts" / f"{number}-of-{COUNT}" / "done.json").unlink()
     with pytest.raises(UserError, match=r"parts are not finished, run them again \(sbatch --array=0,2-3\), then"):
@@ -170,17 +170,17 @@ def test_merging_before_all_parts_are_done_names_the_missing_ones(out, capsys):
     assert capsys.readouterr().out == "0,2-3\n"
 
 
-def test_a_dataset_that_is_not_merged_is_opened_with_the_way_to_merge_it(parts):
+def test_opening_an_unmerged_dataset_says_how_to_merge(parts):
     with pytest.raises(UserError, match=r"is prepared in parts; when all are finished, run `.* --out .* --merge`"):
         Index.load(parts)
 
 
-def test_nothing_is_missing_when_all_are_done(out, capsys):
+def test_missing_prints_nothing_when_all_parts_are_done(out, capsys):
     assert prepare("--out", out, "--missing") == 0
     assert capsys.readouterr().out == "\n"
 
 
-def test_parts_that_saw_other_videos_are_named(source, out, tmp_path):
+def test_parts_made_from_other_videos_are_named(source, out, tmp_path):
     more = shutil.copytree(source, tmp_path / "more")
     shutil.copy(more / "run" / "v0.mp4", more / "run" / "new.mp4")
     prepare_part(more, out, 2)
@@ -188,15 +188,13 @@ def test_parts_that_saw_other_videos_are_named(source, out, tmp_path):
         prepare("--out", out, "--merge")
 
 
-def test_parts_that_saw_other_classes_are_named(source, out):
+def test_parts_made_with_other_classes_are_named(source, out):
     prepare_part(source, out, 1, "--labels", "none")
     with pytest.raises(UserError, match=r"have not seen the same videos and classes \(10 videos\): .*=1\)"):
         prepare("--out", out, "--merge")
 
 
-def test_a_part_that_ends_in_the_middle_is_unfinished_and_goes_on_from_its_journal(
-    source, whole, out, largest, monkeypatch, capsys
-):
+def test_an_interrupted_part_resumes_from_its_journal(source, whole, out, largest, monkeypatch, capsys):
     part, lost = int(largest.parent.name[0]), cut_off(largest)
     with monkeypatch.context() as patch:
         patch.setitem(ENGINES, "local", lambda *_, **__: iter([sys.exit("killed")]))
@@ -209,26 +207,26 @@ def test_a_part_that_ends_in_the_middle_is_unfinished_and_goes_on_from_its_journ
     assert names(merge(out)[0]) == names(whole)
 
 
-def test_two_tasks_do_not_do_the_same_part_at_once(source, out):
+def test_a_second_run_of_the_same_part_is_refused(source, out):
     folder = out / "parts" / f"1-of-{COUNT}"
     settings = json.loads((folder / "prepare.jsonl").read_text().splitlines()[0])
     with Journal(folder, settings), pytest.raises(UserError, match=r"another prepare run is writing .*1-of-4"):
         prepare_part(source, out, 1)
 
 
-def test_after_the_merge_a_part_takes_what_has_changed_and_is_merged_again(source, whole, out, tmp_path):
+def test_changed_videos_are_prepared_and_merged_again(source, whole, out, tmp_path):
     merge(out)
-    mine = shutil.copytree(source, tmp_path / "mine")
-    make_video(mine / "run" / "v0.mp4", frames=30)
+    changed_source = shutil.copytree(source, tmp_path / "mine")
+    make_video(changed_source / "run" / "v0.mp4", frames=30)
     for number in range(COUNT):
-        prepare_part(mine, out, number)
+        prepare_part(changed_source, out, number)
     merge(out)
     again = Index.load(out)
     assert names(again) == names(whole)
     assert again.num_frames[names(whole).index("run/v0")] == 30
 
 
-def test_a_dataset_of_bad_videos_alone_ends_in_words(tmp_path):
+def test_merging_only_bad_videos_is_an_error(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
     for number in range(2):
         prepare(tmp_path / "a.mp4", "--out", tmp_path / "out", *SMALL, "--shard", f"{number}/2")
@@ -237,7 +235,7 @@ def test_a_dataset_of_bad_videos_alone_ends_in_words(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["--merge", "{source}"], ["--missing", "{source}"], []])
-def test_sources_are_given_to_prepare_and_not_to_merge(source, tmp_path, arguments, capsys):
+def test_sources_go_with_neither_merge_nor_missing(source, tmp_path, arguments, capsys):
     with pytest.raises(SystemExit):
         prepare("--out", tmp_path, *(argument.format(source=source) for argument in arguments))
     assert "give the videos, or else --missing or --merge" in capsys.readouterr().err

@@ -24,40 +24,40 @@ def slurm(task, array):
 
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=8), st.integers(1, 9))
-def test_each_video_is_of_one_part(names, count):
+def test_each_video_belongs_to_one_part(names, count):
     parts = [Part(number, count) for number in range(count)]
     assert all(sum(part.takes(name) for part in parts) == 1 for name in names)
 
 
-def test_the_part_of_a_name_is_the_same_on_every_machine():
+def test_the_part_of_a_name_follows_from_its_sha256():
     digest = "c1a7a856f719006b19bca9e731018a200f473d0322bf0942729a314192aa4ff6"  # printf 'run/a' | sha256sum
     assert [number for number in range(7) if Part(number, 7).takes("run/a")] == [int(digest, 16) % 7]
 
 
-def test_parts_are_of_like_size():
+def test_parts_have_similar_sizes():
     names = [f"v{i}" for i in range(8000)]
     sizes = [sum(Part(number, 8).takes(name) for name in names) for number in range(8)]
     assert all(900 < size < 1100 for size in sizes)  # 1000, with a standard deviation of 30
 
 
-def test_a_part_is_that_of_the_option_before_that_of_the_array(tmp_path):
+def test_the_shard_option_takes_precedence_over_the_slurm_array(tmp_path):
     assert choose_part("3/8", tmp_path, slurm(1, range(4))) == Part(3, 8)
     assert choose_part(None, tmp_path, slurm(1, range(4))) == Part(1, 4)
     assert choose_part(None, tmp_path, {}) is None
 
 
-def test_one_part_of_one_is_no_part(tmp_path):
+def test_a_single_part_is_no_part(tmp_path):
     assert choose_part("0/1", tmp_path, slurm(1, range(4))) is None
     assert choose_part(None, tmp_path, slurm(5, [5])) is None
 
 
 @pytest.mark.parametrize("option", ["8/8", "1", "a/b", "-1/8", "1/0", "0/0", "1/8/2", ""])
-def test_what_is_no_part_is_refused(tmp_path, option):
+def test_invalid_parts_are_refused(tmp_path, option):
     with pytest.raises(UserError, match=r"must be I/N with I from 0 to N-1, as 0/8 to 7/8"):
         choose_part(option, tmp_path, {})
 
 
-def test_an_array_may_begin_anywhere_and_its_missing_tasks_alone_run_again(tmp_path):
+def test_an_array_may_start_anywhere_and_rerun_only_missing_tasks(tmp_path):
     chosen = (choose_part(None, tmp_path, slurm(task, range(10, 15))) for task in range(10, 15))
     first = [part for part in chosen if part]
     assert [part.number for part in first] == [0, 1, 2, 3, 4]
@@ -70,19 +70,19 @@ def test_an_array_may_begin_anywhere_and_its_missing_tasks_alone_run_again(tmp_p
     assert again == [first[1], first[3], first[4]]
 
 
-def test_an_array_with_gaps_is_no_first_one(tmp_path):
+def test_a_first_array_with_gaps_is_refused(tmp_path):
     with pytest.raises(UserError, match="the numbers of the Slurm array have gaps: give --shard I/N"):
         choose_part(None, tmp_path, slurm(10, range(0, 100, 10)))
 
 
 @pytest.mark.parametrize(("task", "array"), [(3, range(8)), (5, [3, 5]), (0, [0])])
-def test_an_array_that_does_not_fit_to_the_dataset_is_refused(tmp_path, task, array):
+def test_an_array_that_does_not_match_the_dataset_is_refused(tmp_path, task, array):
     pin(tmp_path, Part(0, 4, first=1), SETTINGS)
     with pytest.raises(UserError, match=r"is prepared in 4 parts, by --array=1-4"):
         choose_part(None, tmp_path, slurm(task, array))
 
 
-def test_another_number_of_parts_and_none_at_all_are_refused(tmp_path):
+def test_another_number_of_parts_is_refused(tmp_path):
     pin(tmp_path, Part(0, 4), SETTINGS)
     with pytest.raises(UserError, match="is prepared in 4 parts, not 5: give --shard I/4"):
         choose_part("0/5", tmp_path, {})
@@ -92,13 +92,13 @@ def test_another_number_of_parts_and_none_at_all_are_refused(tmp_path):
         choose_part(None, tmp_path, {})
 
 
-def test_parts_are_not_added_to_a_dataset_that_has_none(tmp_path):
+def test_parts_of_a_dataset_prepared_without_are_refused(tmp_path):
     (tmp_path / "prepare.jsonl").touch()
     with pytest.raises(UserError, match="was not prepared in parts: leave --shard out"):
         choose_part("0/4", tmp_path, {})
 
 
-def test_of_tasks_that_begin_at_once_one_decides(tmp_path):
+def test_of_simultaneous_tasks_one_pins_the_settings(tmp_path):
     def begin(number):
         try:
             pin(tmp_path / "out", Part(0, number % 4 + 2), SETTINGS)
@@ -116,45 +116,45 @@ def test_of_tasks_that_begin_at_once_one_decides(tmp_path):
     assert os.listdir(tmp_path / "out") == ["parts"]
 
 
-def test_a_task_that_is_overtaken_takes_what_the_other_one_decided(tmp_path, monkeypatch):
+def test_a_task_that_loses_the_race_follows_the_pinned_settings(tmp_path, monkeypatch):
     rename = os.rename
 
-    def overtaken(*paths):
+    def rename_second(*paths):
         monkeypatch.setattr(os, "rename", rename)
         pin(tmp_path, Part(0, 5), SETTINGS)
         rename(*paths)
 
-    monkeypatch.setattr(os, "rename", overtaken)
+    monkeypatch.setattr(os, "rename", rename_second)
     with pytest.raises(UserError, match=r"is prepared with 5 parts and .*, not 4 parts and "):
         pin(tmp_path, Part(0, 4), SETTINGS)
     assert json.loads((tmp_path / "parts" / "run.json").read_text())["parts"] == 5
     assert os.listdir(tmp_path) == ["parts"]
 
 
-def test_other_settings_than_those_of_the_other_tasks_are_refused(tmp_path):
+def test_other_settings_than_the_pinned_ones_are_refused(tmp_path):
     pin(tmp_path, Part(0, 4), SETTINGS)
     pin(tmp_path, Part(1, 4), SETTINGS)
     with pytest.raises(UserError, match=r"with 4 parts and codec=h264 gop=1 .*, not 4 parts and codec=vp9 gop=1 "):
         pin(tmp_path, Part(1, 4), SETTINGS | {"codec": "vp9"})
 
 
-def test_a_folder_that_cannot_be_written_is_named():
+def test_an_unwritable_folder_is_named():
     with pytest.raises(UserError, match="cannot write the dataset to /proc/nothing: "):
         pin(Path("/proc/nothing"), Part(0, 4), SETTINGS)
 
 
 @given(st.sets(st.integers(0, 40)))
-def test_ranges_are_short_and_name_each_number_once(numbers):
+def test_ranges_are_minimal_and_complete(numbers):
     text = ranges(sorted(numbers))
     spans = [[int(n) for n in span.split("-")] for span in text.split(",")] if text else []
     assert [n for span in spans for n in range(span[0], span[-1] + 1)] == sorted(numbers)
     assert all(a[-1] + 1 < b[0] for a, b in itertools.pairwise(spans))
 
 
-def test_ranges_are_those_of_sbatch():
+def test_ranges_have_sbatchs_format():
     assert ranges([1, 2, 5, 6, 7, 8, 9, 10, 99]) == "1-2,5-10,99"
 
 
-def test_nothing_is_missing_of_a_dataset_without_parts(tmp_path):
+def test_a_dataset_without_parts_has_none_to_list(tmp_path):
     with pytest.raises(UserError, match=r"is not prepared in parts: there is no .*parts/run.json"):
         all_parts(tmp_path)

@@ -37,9 +37,9 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     now, before = (
         sum(path.stat().st_size for path in folder.rglob("[abc].*") if path.is_file()) for folder in (tmp_path, videos)
     )
-    told = re.search(r"sources: .* MB, (\d+)% (.*)", printed.out)
-    assert told
-    percent, change = told.groups()
+    match = re.search(r"sources: .* MB, (\d+)% (.*)", printed.out)
+    assert match
+    percent, change = match.groups()
     assert change == ("saved" if now < before else "more now")
     assert int(percent) == pytest.approx(100 * abs(1 - now / before), abs=3)  # a file has some more bytes at its end
     assert "next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir" in printed.out
@@ -47,7 +47,7 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy", "original"])
-def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, codec):
+def test_clips_of_every_codec_look_like_the_source(videos, tmp_path, codec):
     sizes = {"hevc": ["--size", "192x160"], "copy": [], "original": []}
     size = sizes.get(codec, ["--short-side", "64"])
     assert prepare(videos / "run" / "a.mp4", "--out", tmp_path, "--codec", codec, "--workers", 1, *size) == 0
@@ -71,7 +71,7 @@ def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, cod
         (["--gop", 8], "h264", 8, (192, 144)),
     ],
 )
-def test_what_is_stored_when_nothing_is_asked_for(tmp_path, options, codec, gop, size):
+def test_defaults_of_every_codec(tmp_path, options, codec, gop, size):
     source = make_video(tmp_path / "a.mp4", frames=33, size=(320, 240))
     assert prepare(source, "--out", tmp_path / "out", "--workers", 1, *options) == 0
     index = Index.load(tmp_path / "out")
@@ -80,11 +80,11 @@ def test_what_is_stored_when_nothing_is_asked_for(tmp_path, options, codec, gop,
     assert np.diff(index.units(0).frame_ends, prepend=0).tolist() == [gop] * (33 // gop) + [33 % gop] * (gop > 1)
     shown = read_video(tmp_path / "out" / "videos" / "a.mp4")
     assert shown.shape == (33, *size[::-1], 3)
-    wanted = read_video(source, f"scale={size[0]}:{size[1]}:flags=area")
-    assert np.abs(shown.astype(int) - wanted).mean() < 8  # sharp colors of a test picture in 4:2:0
+    source_frames = read_video(source, f"scale={size[0]}:{size[1]}:flags=area")
+    assert np.abs(shown.astype(int) - source_frames).mean() < 8  # sharp colors of a test picture in 4:2:0
 
 
-def test_options_that_are_rounded_are_said_so(videos, tmp_path, capsys):
+def test_rounded_sizes_are_noted(videos, tmp_path, capsys):
     prepare(videos, "--out", tmp_path, "--size", "50x33", "--workers", 1)
     printed = capsys.readouterr().out
     assert "note: 50 pixels become 48, sides are multiples of 16" in printed
@@ -92,7 +92,7 @@ def test_options_that_are_rounded_are_said_so(videos, tmp_path, capsys):
     assert {(info.width, info.height) for info in map(Index.load(tmp_path).info, range(3))} == {(48, 32)}
 
 
-def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, capsys):
+def test_only_new_changed_and_lost_videos_are_stored_again(videos, tmp_path, capsys):
     source = tmp_path / "source"
     for name in ("a", "b", "c", "d"):
         make_video(source / f"{name}.mp4", frames=10)
@@ -120,13 +120,13 @@ def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, c
     assert "bad" in names(Index.load(out))
 
 
-def test_other_settings_than_before_are_refused_with_the_way_out(videos, tmp_path):
+def test_other_settings_than_before_are_refused(videos, tmp_path):
     prepare(videos, "--out", tmp_path, *SMALL)
     with pytest.raises(UserError, match=r"was prepared with .*gop=1 .*, not .*gop=4 .*; give those options"):
         prepare(videos, "--out", tmp_path, "--gop", 4, *SMALL)
 
 
-def test_a_dataset_of_the_defaults_of_before_goes_on_with_these_given_as_options(videos, tmp_path, capsys):
+def test_a_dataset_with_old_defaults_continues_if_they_are_given(videos, tmp_path, capsys):
     before = {"codec": "vp9", "gop": 16, "crf": None, "short_side": 128, "size": None}
     (tmp_path / "prepare.jsonl").write_text(json.dumps(before) + "\n")
     with pytest.raises(UserError, match=r"was prepared with codec=vp9 gop=16 .*, not codec=h264 gop=1 "):
@@ -135,7 +135,7 @@ def test_a_dataset_of_the_defaults_of_before_goes_on_with_these_given_as_options
     assert "3 videos (3 stored now)" in capsys.readouterr().out
 
 
-def test_bad_videos_are_listed_and_the_rest_is_usable(tmp_path, capsys):
+def test_bad_videos_are_quarantined_and_the_rest_usable(tmp_path, capsys):
     source = tmp_path / "source"
     make_video(source / "good.mp4", frames=20)
     make_video(source / "short.mp4", frames=1)
@@ -150,7 +150,7 @@ def test_bad_videos_are_listed_and_the_rest_is_usable(tmp_path, capsys):
     assert "quarantined 2 of 3 videos, reasons in" in capsys.readouterr().out
 
 
-def test_nothing_left_is_an_error_that_gives_the_first_reason(tmp_path):
+def test_no_usable_video_names_the_first_reason(tmp_path):
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(UserError, match=r"0 of 1 video can be used, see .*quarantine.csv; .*a.mp4: not a video"):
         prepare(tmp_path / "a.mp4", "--out", tmp_path / "out", *SMALL)
@@ -172,7 +172,7 @@ def test_nothing_left_is_an_error_that_gives_the_first_reason(tmp_path):
         (["{videos}", "--labels", "{tmp}/gone.csv"], r"--labels .*gone.csv.*: no such file; give folders, none, or"),
     ],
 )
-def test_bad_arguments_end_in_one_line(videos, tmp_path, arguments, message):
+def test_bad_arguments_are_a_one_line_error(videos, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     arguments = [argument.format(tmp=tmp_path, videos=videos) for argument in arguments]
@@ -188,7 +188,7 @@ def test_the_command_exits_with_2_and_one_line(tmp_path):
     assert (run.returncode, output, errors.decode()) == (2, b"", f"error: no such file or folder: {tmp_path}/gone\n")
 
 
-def test_an_output_below_the_source_is_not_its_own_source(tmp_path):
+def test_an_output_inside_the_source_is_not_read_as_source(tmp_path):
     make_video(tmp_path / "a.mp4", frames=10)
     for out in (tmp_path, tmp_path, tmp_path.parent / f"{tmp_path.name}-link"):
         if not out.exists():
@@ -210,24 +210,24 @@ def test_names_that_are_not_utf8_survive(tmp_path):
     assert len(decode_rgb(read_clip(index, 0, np.arange(3)))) == 3
 
 
-def test_sources_of_one_size_and_time_count_each(tmp_path, capsys):
+def test_sources_of_equal_size_and_time_are_all_counted(tmp_path, capsys):
     """A program may write many videos with the same size and time."""
     for name in "ab":
         os.utime(make_video(tmp_path / "raw" / "run" / f"{name}.mp4", frames=20), (0, 0))
     prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
     sizes = sum(path.stat().st_size for path in (tmp_path / "raw").rglob("*.mp4"))
     stored = sum(path.stat().st_size for path in (tmp_path / "out" / "videos").rglob("*.mp4"))
-    told = re.search(r"sources: .* MB, (\d+)% (saved|more now)", capsys.readouterr().out)
-    assert told
-    assert int(told[1]) == pytest.approx(100 * abs(1 - stored / sizes), abs=5)
-    assert told[2] == ("saved" if stored < sizes else "more now")
+    match = re.search(r"sources: .* MB, (\d+)% (saved|more now)", capsys.readouterr().out)
+    assert match
+    assert int(match[1]) == pytest.approx(100 * abs(1 - stored / sizes), abs=5)
+    assert match[2] == ("saved" if stored < sizes else "more now")
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
 @pytest.mark.parametrize(
     ("codec", "bad"), [("h264", 1), ("mjpeg", 1), ("rawvideo", 1), ("vp9", 1), ("copy", 3), ("original", 2)]
 )
-def test_real_clips(tmp_path, codec, bad, capsys):
+def test_real_clips_are_stored_or_quarantined(tmp_path, codec, bad, capsys):
     small = [] if codec in ("copy", "original") else ["--short-side", "64"]
     assert prepare(SHARED_MEDIA, "--out", tmp_path, "--codec", codec, "--labels", "none", *small) == 3
     index = Index.load(tmp_path)

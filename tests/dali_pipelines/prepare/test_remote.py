@@ -72,7 +72,7 @@ def same_videos(theirs, ours):
         assert clips[0].data.tobytes() == clips[1].data.tobytes()
 
 
-def test_sources_left_where_they_are(url, sources):
+def test_remote_sources_left_in_place_equal_local_ones(url, sources):
     given = "run", "jump", "packed/all.lmdb"
     theirs, ours = (in_place(*(f"{root}/{name}" for name in given), root=Path()) for root in (url, sources))
     assert theirs.names.texts() == ("50% pictures", "a video#1", "b", "walk/in an LMDB", "walk/reversed", "zipped")
@@ -83,14 +83,14 @@ def test_sources_left_where_they_are(url, sources):
     assert all((batches[0][name] == batches[1][name]).all() for name in batches[1])
 
 
-def test_shards_by_braces_and_by_a_star(url, sources):
+def test_shards_are_expanded_from_braces_and_stars(url, sources):
     ours = in_place(*sorted((sources / "shards").iterdir()), root=Path())
     assert ours.class_names == ("class0", "class1")
     for pattern in "{000..001}.tar", "*.tar":
         same_videos(in_place(f"{url}/shards/{pattern}", root=Path()), ours)
 
 
-def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_path, capsys, spawned):
+def test_remote_videos_are_encoded_once_and_equal_local_ones(url, sources, tmp_path, capsys, spawned):
     assert prepare(f"{url}/run", "--out", tmp_path / "there", *SMALL) == 0
     assert prepare(sources / "run", "--out", tmp_path / "here", *SMALL) == 0
     same_videos(Index.load(tmp_path / "there"), Index.load(tmp_path / "here"))
@@ -99,19 +99,19 @@ def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_p
     assert "2 videos (0 stored now)" in capsys.readouterr().out
 
 
-def test_an_lmdb_found_in_a_folder(url, sources):
+def test_an_lmdb_is_found_in_a_remote_folder(url, sources):
     theirs, ours = (in_place(f"{root}/packed", root=Path()) for root in (url, sources))
     assert theirs.names.texts() == ("walk/in an LMDB", "walk/reversed")
     assert {theirs.location(row) for row in range(2)} == {f"{url}/packed/all.lmdb"}
     same_videos(theirs, ours)
 
 
-def test_a_single_file(url, tmp_path):
+def test_a_single_remote_file_is_found(url, tmp_path):
     (place,) = find_videos([f"{url}/jump/b.mp4"], outside=tmp_path).videos.values()
     assert place.location == f"{url}/jump/b.mp4"
 
 
-def test_what_is_not_there(url, tmp_path):
+def test_missing_remote_sources_are_named(url, tmp_path):
     for name in "none", "none.mp4":
         with pytest.raises(UserError, match=f"no such file or folder: {url}/{name}"):
             find_videos([f"{url}/{name}"], outside=tmp_path)
@@ -119,7 +119,7 @@ def test_what_is_not_there(url, tmp_path):
         find_videos([f"{url}/jump/*.tar"], outside=tmp_path)
 
 
-def test_a_prepared_dataset_and_its_list_in_a_bucket_read_by_workers(vp9_store, tmp_path, monkeypatch, spawned):
+def test_workers_read_dataset_and_list_from_a_bucket(vp9_store, tmp_path, monkeypatch, spawned):
     root = shutil.copytree(vp9_store.root, tmp_path / "data")
     (root / "train.txt").write_text("".join(f"{name}\n" for name in vp9_store.names.texts()[3:11]))
     task = Task("recognition", recognition.Config(num_frames=4, size=32))

@@ -48,16 +48,16 @@ def contents(folder):
 
 @pytest.fixture(autouse=True)
 def in_one_process(monkeypatch):
-    monkeypatch.setitem(ENGINES, "local", here)
+    monkeypatch.setitem(ENGINES, "local", run_in_process)
 
 
-def here(function, jobs, workers):
+def run_in_process(function, jobs, workers):
     return ((job, function(job)) for job in jobs)
 
 
 @pytest.mark.parametrize("sources", [["mine/videos/a.mp4"], ["mine/videos"], ["link"], ["link/a.mp4"]])
 @pytest.mark.parametrize("codec", ["h264", "copy", "original"])
-def test_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sources, codec):
+def test_sources_inside_the_dataset_are_refused(place, tmp_path, sources, codec):
     """They would be overwritten."""
     place("mine/videos/a.mp4", "mine/videos/b.mp4")
     (tmp_path / "link").symlink_to(tmp_path / "mine" / "videos")
@@ -70,7 +70,7 @@ def test_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sour
 @pytest.mark.parametrize(
     "theirs", ["videos/a.mp4", "videos/other.mkv", "videos/deep/x.avi", "index.npz", "quarantine.csv"]
 )
-def test_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path, theirs):
+def test_files_unknown_to_the_journal_are_never_replaced(place, tmp_path, theirs):
     """The error names the file, and nothing is written."""
     place("raw/a.mp4", f"mine/{theirs}")
     before = contents(tmp_path)
@@ -80,7 +80,7 @@ def test_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path
     assert contents(tmp_path) == before
 
 
-def test_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_path):
+def test_files_added_to_the_dataset_later_are_not_replaced(place, tmp_path):
     """The same holds for a file behind a symlink to a folder."""
     place("raw/a.mp4", "theirs/b.mp4")
     out = tmp_path / "mine"
@@ -101,29 +101,29 @@ def test_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_pa
     }
 
 
-def test_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path, monkeypatch):
+def test_leftovers_of_a_killed_run_are_overwritten(place, tmp_path, monkeypatch):
     """A run remembers which videos were begun."""
     place("raw/a.mp4", "raw/b.mp4", "mine/videos/notes.txt")
     out = tmp_path / "mine"
 
-    def killed(function, jobs, workers):
+    def kill_after_second_job(function, jobs, workers):
         for number, job in enumerate(jobs):
             result = function(job)
             if number:
                 raise SystemExit("killed after b.mp4 was written and before the journal heard of it")
             yield job, result
 
-    monkeypatch.setitem(ENGINES, "local", killed)
+    monkeypatch.setitem(ENGINES, "local", kill_after_second_job)
     with pytest.raises(SystemExit):
         prepare(tmp_path / "raw", "--out", out, *SMALL)
     assert (out / "videos" / "b.mp4").exists()
-    monkeypatch.setitem(ENGINES, "local", here)
+    monkeypatch.setitem(ENGINES, "local", run_in_process)
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 0
     assert names(Index.load(out)) == ["a", "b"]
 
 
 @pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
-def test_what_failed_is_tried_again_where_the_cause_may_be_gone(place, tmp_path, capsys, monkeypatch, cause):
+def test_temporary_failures_are_retried(place, tmp_path, capsys, monkeypatch, cause):
     """The next run retries them and says how many; it does not retry a bad file."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "bad.mp4").write_text("no video")
@@ -143,7 +143,7 @@ def test_what_failed_is_tried_again_where_the_cause_may_be_gone(place, tmp_path,
         )
         assert f"(the next run tries again: {cause})" in (out / "quarantine.csv").read_text()
     assert tried == ["a", "b", "bad", "a"]
-    monkeypatch.setitem(ENGINES, "local", here)
+    monkeypatch.setitem(ENGINES, "local", run_in_process)
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
     printed = capsys.readouterr().out
     assert "tried again 1 video that had failed for a passing cause: 1 stored now" in printed
@@ -164,23 +164,23 @@ def test_what_failed_is_tried_again_where_the_cause_may_be_gone(place, tmp_path,
         (ValueError("odd"), ""),
     ],
 )
-def test_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path, error, cause):
+def test_failures_are_told_apart_by_cause(monkeypatch, tmp_path, error, cause):
     """This includes errors that were re-raised as another."""
 
     def fail(*_):
         raise error
 
-    def fail_in_words(*_):
+    def fail_as_video_error(*_):
         raise VideoError("cannot be read") from error
 
-    for raising in (fail, fail_in_words):
+    for raising in (fail, fail_as_video_error):
         monkeypatch.setattr(jobs, "write_video", raising)
         found = store_video(Job("a", tmp_path, tmp_path, Encoding()))
         assert isinstance(found, Failure)
         assert found.passing == cause
 
 
-def test_damage_that_a_decoder_calls_not_permitted_is_no_matter_of_permission(tmp_path):
+def test_operation_not_permitted_by_a_decoder_means_damage(tmp_path):
     """FFmpeg's DV decoder reports a truncated frame this way."""
     source = tmp_path / "a.avi"
     picture = ["-f", "lavfi", "-i", "testsrc2=s=720x480:r=30000/1001", "-frames:v", "4", "-pix_fmt", "yuv411p"]
@@ -192,14 +192,14 @@ def test_damage_that_a_decoder_calls_not_permitted_is_no_matter_of_permission(tm
     assert failed.passing == ""
 
 
-def test_damage_that_a_decoder_calls_a_lack_of_memory_is_no_matter_of_memory(monkeypatch, place, tmp_path):
+def test_out_of_memory_by_a_decoder_means_damage_unless_memory_is_short(monkeypatch, place, tmp_path):
     """An AV1 decoder reports headers with too large a picture this way; if memory is short, the cause stays memory."""
 
-    def claiming(*_):
+    def fail_decoding(*_):
         raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
 
     place("raw/a.mp4")
-    monkeypatch.setattr(source, "decoded", claiming)
+    monkeypatch.setattr(source, "decoded", fail_decoding)
     for room, cause in ((1, ""), (1 << 60, "memory")):
         monkeypatch.setattr(jobs, "ROOM", room)
         failed = store_video(Job("a", tmp_path / "raw" / "a.mp4", tmp_path / "out.mp4", Encoding()))
@@ -208,7 +208,7 @@ def test_damage_that_a_decoder_calls_a_lack_of_memory_is_no_matter_of_memory(mon
         assert failed.passing == cause
 
 
-def test_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):
+def test_a_decode_error_with_short_memory_is_a_passing_cause(monkeypatch, tmp_path, place):
     """A decoder without memory reports "Invalid data"."""
     (tmp_path / "a.mp4").write_text("no video")
     job = Job("a", tmp_path / "a.mp4", tmp_path / "out.mp4", Encoding())
@@ -222,7 +222,7 @@ def test_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tm
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
+def test_an_unreadable_file_is_retried_once_permitted(place, tmp_path):
     """Chmod 000, then 644."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "a.mp4").chmod(0)
@@ -231,7 +231,7 @@ def test_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
     assert prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL) == 0
 
 
-def test_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
+def test_stale_files_are_named_with_their_size(place, tmp_path, capsys):
     """This happens with two sources prepared in turn, renamed classes and removed videos."""
     place("train/run/a.mp4", "train/run/b.mp4", "val/jump/c.mp4", "val/run/d.mp4")
     out = tmp_path / "d"
@@ -251,7 +251,7 @@ def test_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path,
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/out", "https://host/out", "gs://bucket"])
-def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkeypatch):
+def test_an_output_at_a_url_is_refused(place, tmp_path, url, monkeypatch):
     """No folder of that name is created."""
     place("raw/a.mp4")
     monkeypatch.chdir(tmp_path)
@@ -260,7 +260,7 @@ def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_notes_are_counted(place, tmp_path, capsys):
+def test_notes_appear_once_with_a_count(place, tmp_path, capsys):
     """A note appears once, with the number of videos."""
     for name in ("a", "b"):
         make_video(tmp_path / "raw" / f"{name}.mp4", frames=3, size=(160, 120))
@@ -268,7 +268,7 @@ def test_notes_are_counted(place, tmp_path, capsys):
     assert "note: 2 videos made wider or narrower by more than 2%" in capsys.readouterr().out
 
 
-def test_one_ctrl_c_ends_the_command_though_its_workers_hang(tmp_path):
+def test_one_ctrl_c_ends_the_command_even_if_workers_hang(tmp_path):
     """A terminal sends Ctrl-C to the workers too."""
     first = make_video(tmp_path / "raw" / "00.mp4", frames=60)
     for number in range(1, 60):

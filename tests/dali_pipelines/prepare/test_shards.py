@@ -94,7 +94,7 @@ def all_frames(index, i):
     return read_clip(index, i, np.arange(int(index.num_frames[i])))
 
 
-def test_each_clip_of_a_shard_has_the_bytes_of_the_loose_file(loose, packed):
+def test_clips_from_shards_have_the_bytes_of_loose_files(loose, packed):
     assert names(packed) == names(loose)
     assert packed.labels.tolist() == loose.labels.tolist()
     for i in range(len(loose)):
@@ -106,7 +106,7 @@ def test_each_clip_of_a_shard_has_the_bytes_of_the_loose_file(loose, packed):
             assert ours.frames.tolist() == theirs.frames.tolist()
 
 
-def test_batches_are_those_of_the_loose_dataset_bit_by_bit(loose, packed):
+def test_batches_from_shards_are_bit_identical(loose, packed):
     task = Task("recognition", recognition.Config(num_frames=4))
     ours, theirs = (list(ClipLoader(index, task, batch_size=2, seed=3)) for index in (packed, loose))
     assert len(ours) == len(theirs) == len(NAMES) // 2
@@ -114,14 +114,14 @@ def test_batches_are_those_of_the_loose_dataset_bit_by_bit(loose, packed):
     assert all(torch.equal(a[key], b[key]) for a, b in zip(ours, theirs, strict=True) for key in b)
 
 
-def test_every_video_lies_in_one_shard_of_at_most_the_size_that_was_asked_for(loose, packed):
+def test_every_video_is_in_one_shard_within_the_size_limit(loose, packed):
     assert_whole(packed.root, loose)
     assert [path.name for path in shards(packed.root)] == [f"{i:06d}.tar" for i in range(len(shards(packed.root)))]
     assert len(shards(packed.root)) > 2
     assert all(path.stat().st_size <= 60_000 for path in shards(packed.root))
 
 
-def test_a_video_larger_than_a_shard_has_one_of_its_own(out, source, loose):
+def test_a_video_larger_than_a_shard_gets_its_own(out, source, loose):
     assert prepare(source, "--out", out, *SMALL, "--shards", "1kB") == 0
     assert_whole(out, loose)
     assert len(shards(out)) == len(NAMES)
@@ -159,7 +159,7 @@ def die_at(step: int, root: Path, work) -> int:
         os._exit(1)
 
 
-def test_a_death_at_any_file_operation_loses_nothing_and_leaves_nothing(loose, tmp_path):
+def test_a_kill_at_any_file_operation_loses_and_leaves_nothing(loose, tmp_path):
     settings = json.loads((loose.root / "prepare.jsonl").read_text().splitlines()[0])
     labels = dict(zip(names(loose), loose.labels.tolist(), strict=True))
 
@@ -192,7 +192,7 @@ def test_a_death_at_any_file_operation_loses_nothing_and_leaves_nothing(loose, t
     assert step > 3 * len(NAMES)  # at least: read a video, remove it; begin, write, move and read each shard
 
 
-def test_a_command_that_is_killed_at_random_moments_ends_with_every_video_once(source, loose, tmp_path):
+def test_random_kills_lose_and_duplicate_no_video(source, loose, tmp_path):
     moments, kills = random.Random(7), 0
     for _ in range(3):
         run = start(source, tmp_path, 1, "--shards", LIMIT)
@@ -212,14 +212,14 @@ def test_a_command_that_is_killed_at_random_moments_ends_with_every_video_once(s
     ]
 
 
-def test_a_changed_and_a_lost_video_leave_dead_bytes_that_are_counted(out, source, loose, tmp_path, capsys):
-    mine = shutil.copytree(source, tmp_path / "mine")
-    prepare(mine, "--out", out, *SMALL, "--shards", LIMIT)
+def test_dead_bytes_of_changed_and_lost_videos_are_counted(out, source, loose, tmp_path, capsys):
+    own_source = shutil.copytree(source, tmp_path / "mine")
+    prepare(own_source, "--out", out, *SMALL, "--shards", LIMIT)
     before = {path.name: path.read_bytes() for path in shards(out)}
-    make_video(mine / "jump" / "a.mp4", frames=20)
-    (mine / "alone.mp4").unlink()
+    make_video(own_source / "jump" / "a.mp4", frames=20)
+    (own_source / "alone.mp4").unlink()
     capsys.readouterr()
-    assert prepare(mine, "--out", out, *SMALL, "--shards", LIMIT) == 0
+    assert prepare(own_source, "--out", out, *SMALL, "--shards", LIMIT) == 0
     printed = capsys.readouterr().out
     dead = sum(loose.path(names(loose).index(name)).stat().st_size for name in ("jump/a", "alone"))
     assert f"note: {dead / 1e6:.1f} MB in the shards are dead, 2 videos changed or gone since" in printed
@@ -231,7 +231,7 @@ def test_a_changed_and_a_lost_video_leave_dead_bytes_that_are_counted(out, sourc
     assert loose_files(out) == []
 
 
-def test_classes_that_are_others_than_in_the_shards_are_said(out, source, tmp_path, capsys):
+def test_outdated_classes_in_shards_are_noted(out, source, tmp_path, capsys):
     prepare(source, "--out", out, *SMALL, "--shards", LIMIT)
     capsys.readouterr()
     prepare(source, "--out", out, *SMALL, "--labels", "none")
@@ -248,7 +248,7 @@ def test_the_videos_of_a_lost_shard_are_stored_again(out, source, loose, capsys)
     assert_whole(out, loose)
 
 
-def test_a_full_disk_ends_the_run_in_words_and_loses_nothing(out, source, loose, monkeypatch):
+def test_a_full_disk_is_named_and_loses_nothing(out, source, loose, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

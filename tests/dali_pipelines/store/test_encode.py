@@ -68,33 +68,33 @@ def test_each_gop_is_one_fragment_and_the_fragments_fill_the_file(tmp_path, code
 
 
 @pytest.mark.parametrize("gop", [1, 4])
-def test_h264_is_what_a_cpu_decodes_fast_no_arithmetic_coding_no_deblocking(tmp_path, gop):
+def test_h264_has_no_arithmetic_coding_or_deblocking(tmp_path, gop):
     write_frames(tmp_path / "a.mp4", moving_frames(8), fps=25, settings=Encoding(codec="h264", gop=gop))
     fields = bits(tmp_path / "a.mp4")
     assert fields["entropy_coding_mode_flag"] == [0]  # 1 is CABAC
     assert fields["disable_deblocking_filter_idc"] == [1] * 8  # in every slice
-    usual = bits(make_video(tmp_path / "usual.mp4", frames=8, extra=["-preset", "medium"]))
-    assert usual["entropy_coding_mode_flag"] == [1]
-    assert set(usual["disable_deblocking_filter_idc"]) == {0}
+    default = bits(make_video(tmp_path / "usual.mp4", frames=8, extra=["-preset", "medium"]))
+    assert default["entropy_coding_mode_flag"] == [1]
+    assert set(default["disable_deblocking_filter_idc"]) == {0}
 
 
-@pytest.mark.parametrize(("codec", "least"), [("h264", 33.5), ("mjpeg", 33.5), ("vp9", 37), ("hevc", 37)])
-def test_luma_at_the_usual_quality(tmp_path, codec, least):
+@pytest.mark.parametrize(("codec", "min_psnr"), [("h264", 33.5), ("mjpeg", 33.5), ("vp9", 37), ("hevc", 37)])
+def test_luma_psnr_at_the_default_quality(tmp_path, codec, min_psnr):
     """The worst frames measure 34.2, 34.4, 37.6 and 37.9 dB."""
     frames = natural_frames(24)
     write_frames(tmp_path / "a.mp4", frames, fps=25, settings=Encoding(codec=codec, gop=GOP[codec]))
     luma = read_video(tmp_path / "a.mp4", "scale=out_range=pc", "format=gray")[..., 0]
     error = ((luma - frames @ [0.299, 0.587, 0.114]) ** 2).mean(axis=(1, 2))
-    assert (10 * np.log10(255**2 / error)).min() > least
+    assert (10 * np.log10(255**2 / error)).min() > min_psnr
 
 
-def test_the_source_s_own_key_frames_do_not_become_the_store_s(tmp_path):
+def test_key_frames_do_not_follow_the_source(tmp_path):
     source = make_video(tmp_path / "source.mp4", frames=24, gop=5)
     write_video(tmp_path / "out.mp4", source, Encoding(codec="h264", gop=8))
     assert key_frames(tmp_path / "out.mp4") == [0, 8, 16]
 
 
-def test_frames_come_back_in_order_and_close_to_what_was_given(tmp_path):
+def test_frames_are_stored_in_order(tmp_path):
     frames = list(moving_frames(20))
     write_frames(tmp_path / "a.mp4", frames, fps=10, settings=Encoding(codec="vp9", gop=4, crf=4))
     decoded = read_video(tmp_path / "a.mp4")
@@ -121,7 +121,7 @@ def test_the_stored_size_is_a_multiple_of_16(settings, source, stored):
     assert settings.target(*source) == stored
 
 
-def test_hevc_refuses_pictures_that_a_gpu_decoder_refuses():
+def test_hevc_refuses_sizes_too_small_for_gpus():
     with pytest.raises(UserError, match="128 pixels is too small for hevc: 160"):
         Encoding(codec="hevc", short_side=128)
     with pytest.raises(VideoError, match=r"200x128 is too small for hevc.*--codec h264"):
@@ -144,12 +144,12 @@ def test_hevc_refuses_pictures_that_a_gpu_decoder_refuses():
         ({"short_side": 128, "size": (128, 128)}, "not both"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(wrong, message):
+def test_impossible_settings_are_refused(wrong, message):
     with pytest.raises(UserError, match=message):
         Encoding(**wrong)
 
 
-def as_the_binary_sees_it(path, size, count):
+def by_ffmpeg(path, size, count):
     return read_video(path, f"scale={size[0]}:{size[1]}:flags=area")[:count].astype(int)
 
 
@@ -160,26 +160,26 @@ def blocks(video):
 
 
 @pytest.mark.parametrize(
-    ("codec", "tags_of_stored"),
+    ("codec", "stored_tags"),
     [("h264", (5, 1)), ("mjpeg", (5, 2)), ("rawvideo", (2, 0))],  # 5: BT.470BG = BT.601; limited, full, unspecified
 )
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
 @pytest.mark.parametrize("full_range", [True, False])
-def test_colors_survive_whatever_matrix_and_range_the_source_has(tmp_path, matrix, full_range, codec, tags_of_stored):
+def test_colors_survive_any_matrix_and_range_of_the_source(tmp_path, matrix, full_range, codec, stored_tags):
     pixel_range = "pc" if full_range else "tv"
     filters = f"gblur=sigma=6,scale=out_color_matrix={matrix}:out_range={pixel_range}"
     tags = ["-colorspace", matrix, "-color_range", pixel_range, "-crf", "4"]
     source = make_video(tmp_path / "source.mp4", frames=4, size=(128, 96), extra=["-vf", filters, *tags])
     write_video(tmp_path / "out.mp4", source, Encoding(codec, crf=BEST.get(codec)))
-    wanted = as_the_binary_sees_it(source, (128, 96), 4)
-    assert np.abs(read_video(tmp_path / "out.mp4") - wanted).mean() < 2  # the wrong matrix is off by 8
+    expected = by_ffmpeg(source, (128, 96), 4)
+    assert np.abs(read_video(tmp_path / "out.mp4") - expected).mean() < 2  # the wrong matrix is off by 8
     with av.open(str(tmp_path / "out.mp4")) as container:
         context = container.streams.video[0].codec_context
-        assert (int(context.colorspace), int(context.color_range)) == tags_of_stored
+        assert (int(context.colorspace), int(context.color_range)) == stored_tags
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "rawvideo", "vp9"])
-def test_black_and_white_and_colors_come_back_to_the_binary_and_to_the_reader(tmp_path, codec):
+def test_gray_and_color_ramps_are_read_back_by_ffmpeg_and_our_reader(tmp_path, codec):
     ramp = np.linspace(0, 255, 192).astype(np.uint8)
     gray, red, blue = np.zeros((3, 64, 192, 3), np.uint8)
     gray[:], red[..., 0], blue[..., 2] = ramp[:, None], ramp, ramp
@@ -198,12 +198,12 @@ def test_black_and_white_and_colors_come_back_to_the_binary_and_to_the_reader(tm
 @pytest.mark.parametrize(
     "name", ["bt709_full_range.mp4", "rotated_90.mov", "h264_10bit.mp4", "ucf101_xvid_320x240.avi"]
 )
-def test_real_clips_look_as_the_ffmpeg_binary_shows_them(tmp_path, name):
+def test_stored_real_clips_look_as_in_ffmpeg(tmp_path, name):
     record = write_video(tmp_path / "out.mp4", SHARED_MEDIA / name, Encoding(codec="h264", short_side=64, crf=2))
     stored = read_video(tmp_path / "out.mp4")
-    wanted = as_the_binary_sees_it(SHARED_MEDIA / name, (record.width, record.height), record.num_frames)
-    assert len(stored) == record.num_frames == len(wanted)
-    assert np.abs(blocks(stored) - blocks(wanted)).mean() < 4  # BT.709 full range taken as BT.601: 10
+    expected = by_ffmpeg(SHARED_MEDIA / name, (record.width, record.height), record.num_frames)
+    assert len(stored) == record.num_frames == len(expected)
+    assert np.abs(blocks(stored) - blocks(expected)).mean() < 4  # BT.709 full range taken as BT.601: 10
 
 
 def test_a_variable_frame_rate_keeps_every_frame(tmp_path):
@@ -215,7 +215,7 @@ def test_a_variable_frame_rate_keeps_every_frame(tmp_path):
     assert record.num_frames == shown == len(read_video(tmp_path / "out.mp4"))
 
 
-def test_a_source_that_fails_leaves_nothing_behind(tmp_path):
+def test_a_failing_source_leaves_no_file(tmp_path):
     source = make_video(tmp_path / "source.avi", codec="mpeg4", frames=50)
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     with pytest.raises(VideoError, match="truncated: the header says 50 frames"):
@@ -223,13 +223,13 @@ def test_a_source_that_fails_leaves_nothing_behind(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_no_frames_are_refused(tmp_path):
+def test_a_video_without_frames_is_refused(tmp_path):
     with pytest.raises(VideoError, match="no frames"):
         write_frames(tmp_path / "a.mp4", [], fps=25, settings=Encoding())
 
 
 @pytest.mark.parametrize("cut", [10, 60, -3])
-def test_a_cut_off_file_has_no_layout(tmp_path, cut):
+def test_a_truncated_file_has_no_layout(tmp_path, cut):
     path = tmp_path / "a.mp4"
     write_frames(path, moving_frames(6), fps=25, settings=Encoding(gop=3))
     path.write_bytes(path.read_bytes()[:cut])

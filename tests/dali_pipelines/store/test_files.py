@@ -50,7 +50,7 @@ CODECS = ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy"]
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_path, monkeypatch, codec):
+def test_a_disk_full_at_any_byte_is_not_blamed_on_the_video(source, tmp_path, monkeypatch, codec):
     """FFmpeg's muxer closes a file on a full disk without an error."""
     how = "copy" if codec == "copy" else Encoding(codec, gop=16 if codec == "hevc" else 1)
     target = tmp_path / "o" / "a.mp4"
@@ -68,7 +68,7 @@ def test_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_pa
 
 
 @pytest.mark.parametrize("what", ["journal", "index", "quarantine"])
-def test_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(source, tmp_path, monkeypatch, what):
+def test_a_full_disk_names_the_file_and_keeps_the_old_one(source, tmp_path, monkeypatch, what):
     """The old file stays as well."""
     record = copy_video(tmp_path / "videos" / "a.mp4", source)
     index = Index.build(tmp_path, {"a": record})
@@ -121,7 +121,7 @@ class FullFile:
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("stuck", [False, True])
-def test_a_file_grows_by_all_of_a_line_or_nothing(tmp_path, error, stuck):
+def test_lines_are_appended_whole_or_not_at_all(tmp_path, error, stuck):
     path = tmp_path / "lines"
     path.write_text("first\n")
     lines = Appended(path)
@@ -138,7 +138,7 @@ def test_a_file_grows_by_all_of_a_line_or_nothing(tmp_path, error, stuck):
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_an_error_of_writing_that_names_no_file_is_given_the_name(tmp_path, error):
+def test_write_errors_get_the_name_of_the_file(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -157,9 +157,7 @@ def test_an_error_of_writing_that_names_no_file_is_given_the_name(tmp_path, erro
 
 
 @pytest.mark.parametrize("error", [errno.EDQUOT, errno.EIO])
-def test_a_video_that_cannot_be_written_ends_prepare_and_one_that_cannot_be_read_does_not(
-    source, tmp_path, monkeypatch, error
-):
+def test_write_errors_end_prepare_and_read_errors_do_not(source, tmp_path, monkeypatch, error):
     monkeypatch.setattr(encoders, "os", Disk(100, error))
     target = tmp_path / "o" / "a.mp4"
     with pytest.raises(UserError, match=f"^cannot write {target}: {os.strerror(error)}; the same command continues"):
@@ -176,7 +174,7 @@ def test_a_video_that_cannot_be_written_ends_prepare_and_one_that_cannot_be_read
     assert found.passing == ("disk" if error == errno.EIO else "")
 
 
-def test_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
+def test_users_files_named_like_temporary_ones_are_kept(tmp_path):
     """So are all other files next to the one that is written."""
     theirs = {tmp_path / name: name.encode() for name in ("a.txt.part", ".a.txt.part", "a.txt~", "a.part")}
     for path, content in theirs.items():
@@ -190,7 +188,7 @@ def test_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_a_file_of_the_longest_name_can_be_written(tmp_path):
+def test_a_file_with_the_longest_name_can_be_written(tmp_path):
     """The temporary name is short."""
     path = tmp_path / ("x" * 255)
     with replacing(path) as temporary:
@@ -201,13 +199,13 @@ def test_a_file_of_the_longest_name_can_be_written(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_journal_that_nothing_is_written_to_leaves_no_file(tmp_path):
+def test_an_unused_journal_leaves_no_file(tmp_path):
     with Journal(tmp_path, {"codec": "copy"}):
         assert (tmp_path / JOURNAL_FILE).exists()  # and locked
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_of_an_older_journal_is_known_and_one_that_failed_is_not(tmp_path, source):
+def test_journal_knows_stored_and_begun_videos_but_not_failed_ones(tmp_path, source):
     record = write_video(tmp_path / "videos" / "a.mp4", source, Encoding())
     with Journal(tmp_path, {"codec": "h264"}) as first:
         first.add("a", Entry(Stamp(1, 2), record))
@@ -217,7 +215,7 @@ def test_a_video_of_an_older_journal_is_known_and_one_that_failed_is_not(tmp_pat
         assert again.known == {"a", "c"}
 
 
-def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path):
+def test_write_file_replaces_whole_or_keeps_the_old_file(tmp_path):
     write_file(tmp_path / "new" / "a.txt", "é\udcff")  # a name that is not UTF-8, as Python reads it
     assert (tmp_path / "new" / "a.txt").read_bytes() == b"\xc3\xa9\xff"
     write_file(tmp_path / "new" / "a.txt", b"\0")

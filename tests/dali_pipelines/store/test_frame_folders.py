@@ -76,7 +76,7 @@ def test_folders_of_numbered_pictures_are_videos_named_by_their_path(out):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_every_picture_is_a_frame_in_the_order_of_the_numbers(source, out, name):
+def test_pictures_are_frames_in_numeric_order(source, out, name):
     index = Index.load(out)
     stored = decode_rgb(read_clip(index, list(index.names.texts()).index(name), np.arange(5))).astype(int)
     pictures = [Image.open(source / name / file).convert("RGB") for file in GOOD[name]["names"]]
@@ -86,14 +86,14 @@ def test_every_picture_is_a_frame_in_the_order_of_the_numbers(source, out, name)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_folder_that_is_not_one_whole_series_is_quarantined_with_the_reason(source, out, name):
+def test_incomplete_or_mixed_series_are_quarantined_with_a_reason(source, out, name):
     with (out / "quarantine.csv").open(newline="") as file:
         reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
     assert len(reasons) == len(BAD)
     assert BAD[name][0] in reasons[str(source / name)]
 
 
-def test_only_folders_that_have_changed_are_done_again(tmp_path, capsys):
+def test_only_changed_folders_are_stored_again(tmp_path, capsys):
     source, out = tmp_path / "source", tmp_path / "out"
     for name in ("a", "b", "c", "d"):
         write_pictures(source / name, numbered(4))
@@ -116,7 +116,7 @@ def test_only_folders_that_have_changed_are_done_again(tmp_path, capsys):
     assert stored_now(0) == "4 videos (1 stored now)"
 
 
-def test_folders_of_pictures_and_videos_are_taken_side_by_side(tmp_path):
+def test_frame_folders_and_videos_can_be_mixed(tmp_path):
     write_pictures(tmp_path / "frames" / "a", numbered(3))
     write_pictures(tmp_path / "both" / "b", numbered(3))
     write_pictures(tmp_path / "both" / "cover", ["cover.jpg"])
@@ -137,7 +137,7 @@ def test_folders_of_pictures_and_videos_are_taken_side_by_side(tmp_path):
     assert [*find_videos([tmp_path / "frames" / "a"], outside=tmp_path / "out").videos] == ["a"]
 
 
-def test_of_optical_flow_and_pictures_in_color_in_one_folder_those_in_color_are_taken(tmp_path, capsys):
+def test_color_frames_are_preferred_to_optical_flow(tmp_path, capsys):
     folder = write_pictures(tmp_path / "source" / "a", numbered(3, "img_{:05d}.jpg"))
     for axis in "xy":
         write_pictures(folder, numbered(2, f"flow_{axis}_{{:05d}}.jpg"), mode="L")

@@ -30,14 +30,14 @@ def parameter_set(path, codec):
     return sps
 
 
-def assert_as_the_binary_reads_it(path, codec):
+def assert_ffmpeg_agrees(path, codec):
     fields = bits(path)
     for name, value in asdict(parameter_set(path, codec)).items():
         assert set(fields.get(name, [0])) == {value}, name
 
 
 @pytest.mark.parametrize("gop", [1, 2, 8])
-def test_h264_promises_two_surfaces_and_every_key_frame_is_idr(tmp_path, gop):
+def test_h264_declares_two_surfaces_and_idr_key_frames(tmp_path, gop):
     store(tmp_path / "a.mp4", "h264", gop)
     fields = bits(tmp_path / "a.mp4")
     assert min(fields["max_num_ref_frames"]) >= 1
@@ -45,17 +45,17 @@ def test_h264_promises_two_surfaces_and_every_key_frame_is_idr(tmp_path, gop):
     assert min(fields["max_dec_frame_buffering"]) >= 1
     slices = [kind for kind in fields["nal_unit_type"] if kind in (1, 5)]  # 5 is IDR
     assert slices == [5 if number % gop == 0 else 1 for number in range(20)]
-    assert_as_the_binary_reads_it(tmp_path / "a.mp4", "h264")
+    assert_ffmpeg_agrees(tmp_path / "a.mp4", "h264")
 
 
 @pytest.mark.parametrize("gop", [1, 8])
-def test_hevc_promises_two_surfaces_and_every_key_frame_is_idr(tmp_path, gop):
+def test_hevc_declares_two_surfaces_and_idr_key_frames(tmp_path, gop):
     store(tmp_path / "a.mp4", "hevc", gop)
     fields = bits(tmp_path / "a.mp4")
     assert min(fields["sps_max_dec_pic_buffering_minus1"]) >= 1
     slices = [kind in (19, 20) for kind in fields["nal_unit_type"] if kind < 32]
     assert slices == [number % gop == 0 for number in range(20)]
-    assert_as_the_binary_reads_it(tmp_path / "a.mp4", "hevc")
+    assert_ffmpeg_agrees(tmp_path / "a.mp4", "hevc")
 
 
 @pytest.mark.parametrize(
@@ -72,17 +72,17 @@ def test_hevc_promises_two_surfaces_and_every_key_frame_is_idr(tmp_path, gop):
         ("hevc", ["-x265-params", "temporal-layers=2:log-level=none", "-preset", "medium"]),
     ],
 )
-def test_headers_of_other_encoders_settings_are_read_as_the_binary_reads_them(tmp_path, codec, extra):
+def test_headers_with_other_settings_are_read_as_by_ffmpeg(tmp_path, codec, extra):
     path = make_video(tmp_path / "a.mp4", codec=codec, frames=12, size=(160, 160), extra=extra)
     if codec == "h264":
-        assert_as_the_binary_reads_it(path, codec)
+        assert_ffmpeg_agrees(path, codec)
         return
     sps, fields = parameter_set(path, codec), bits(path)
     for name, value in asdict(sps).items():  # [-1] is the highest sub-layer
         assert fields[name][-1] == value, name
 
 
-def test_scaling_lists_are_passed_over_as_the_binary_passes_over_them(tmp_path):
+def test_scaling_lists_are_skipped_as_by_ffmpeg(tmp_path):
     """x264's SPS has no scaling lists, so add three: one that ends at once, one of 16 numbers, one of 64."""
     data = make_video(tmp_path / "a.h264", frames=2, extra=["-preset", "medium"]).read_bytes()
     start = data.index(b"\0\0\1\x67") + 3
@@ -103,26 +103,26 @@ def test_scaling_lists_are_passed_over_as_the_binary_passes_over_them(tmp_path):
         assert set(fields[name]) == {value}, name
 
 
-def test_without_a_word_on_it_the_level_says_how_many_surfaces_there_are(tmp_path):
+def test_undeclared_surfaces_follow_from_the_level(tmp_path):
     """Level 1.1 holds 900 macroblocks (H.264, Table A-1), or 9 pictures of 160x160."""
     made = make_video(tmp_path / "a.mp4", frames=12, size=(160, 160), extra=["-bf", "2", "-level", "1.1"])
     assert parameter_set(made, "h264").surfaces == parameter_set(made, "h264").max_dec_frame_buffering + 1
     assert parameter_set(drop_usability(made), "h264").surfaces == 9 + 1
 
 
-def test_a_cut_off_parameter_set_is_an_error():
+def test_a_truncated_parameter_set_is_an_error():
     with pytest.raises(ValueError, match="ends after 32 bits"):
         read_h264_sps(bytes([0x67, 100, 0x10, 11, 0xAC]))
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9"])
-def test_what_is_stored_suits_a_gpu(tmp_path, codec):
+def test_stored_videos_are_fit_for_gpus(tmp_path, codec):
     for gop in (1, 2, 8):
         record = store(tmp_path / "a.mp4", codec, gop)
         assert why_unfit(tmp_path / "a.mp4", codec, record.init_size, record.fragments) == ""
 
 
-def test_key_frames_alone_as_x264_writes_them_are_refused(tmp_path, monkeypatch):
+def test_default_x264_headers_of_key_frames_alone_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(ENCODERS, "h264", replace(ENCODERS["h264"], of_key_frames={}))
     with pytest.raises(RuntimeError, match=r"libx264 .* asks for 1 surface, 2 are needed .* use --codec vp9"):
         store(tmp_path / "a.mp4", "h264", 1)
@@ -130,7 +130,7 @@ def test_key_frames_alone_as_x264_writes_them_are_refused(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_key_frames_that_are_not_idr_are_refused(tmp_path, codec):
+def test_non_idr_key_frames_are_refused(tmp_path, codec):
     flag, quiet = {"h264": ("-x264-params", ""), "hevc": ("-x265-params", ":log-level=none")}[codec]
     for open_gop in (0, 1):
         options = f"keyint=10:min-keyint=10:scenecut=0:bframes=2:b-adapt=0:open-gop={open_gop}{quiet}"
@@ -141,7 +141,7 @@ def test_key_frames_that_are_not_idr_are_refused(tmp_path, codec):
         assert reason == (f"the key frame of the fragment at byte {fragments[1].offset} is no IDR picture" * open_gop)
 
 
-def test_any_one_of_the_fields_spoils_the_promise():
+def test_any_single_field_lowers_the_declared_surfaces():
     good = H264Sps(100, 0, 11, 1, 9, 9, 1, 0, 1)
     assert _fewest_surfaces(good) == 2
     assert _fewest_surfaces(replace(good, max_num_ref_frames=0)) == 1

@@ -35,7 +35,7 @@ def facts(index):
     ]
 
 
-def test_rows_are_in_the_order_of_the_names_and_say_what_the_records_said(index, tmp_path):
+def test_rows_are_sorted_by_name_and_match_the_records(index, tmp_path):
     assert index.info(0) == VideoInfo("jump/a", 3, 32, 48, 29.97, 0)
     assert index.info(2) == VideoInfo("run/b", 5, 64, 48, 25.0, 1)
     assert index.path(0) == tmp_path / "videos" / "jump" / "a.mp4"
@@ -46,7 +46,7 @@ def test_rows_are_in_the_order_of_the_names_and_say_what_the_records_said(index,
     assert index.units(0).frame_ends.tolist() == [1, 2, 3]
 
 
-def test_what_is_saved_is_loaded(index):
+def test_saving_and_loading_keeps_the_index(index):
     index.save()
     again = Index.load(index.root)
     assert facts(again) == facts(index)
@@ -56,7 +56,7 @@ def test_what_is_saved_is_loaded(index):
     assert [p.name for p in index.root.iterdir()] == ["index.npz"]
 
 
-def test_a_name_with_a_dot_keeps_it(tmp_path):
+def test_a_dot_in_a_name_is_kept(tmp_path):
     assert video_path(tmp_path, "a/v1.5") == tmp_path / "videos" / "a" / "v1.5.mp4"
 
 
@@ -79,26 +79,26 @@ def test_a_mask_selects_as_in_numpy(index):
 
 @given(st.lists(st.binary(max_size=4), min_size=1, max_size=8), st.data())
 def test_taking_rows_of_a_ragged_array_is_indexing_a_list(rows, data):
-    wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=10))
-    taken = Ragged.of_bytes(rows).take(np.array(wanted, np.int64))
-    assert [taken[i].tobytes() for i in range(len(wanted))] == [rows[i] for i in wanted]
+    rows_taken = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=10))
+    taken = Ragged.of_bytes(rows).take(np.array(rows_taken, np.int64))
+    assert [taken[i].tobytes() for i in range(len(rows_taken))] == [rows[i] for i in rows_taken]
     with pytest.raises(IndexError):
-        taken[len(wanted)]
+        taken[len(rows_taken)]
 
 
-def test_a_folder_that_does_not_exist(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=rf"^{tmp_path / 'gone'} does not exist; .*clipfeed prepare"):
         Index.load(tmp_path / "gone")
 
 
-def test_a_folder_of_videos_gets_the_command_that_prepares_them(tmp_path):
+def test_a_folder_of_videos_suggests_prepare(tmp_path):
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "a.AVI").write_bytes(b"")
     with pytest.raises(UserError, match=rf"clipfeed prepare {tmp_path} --out DIR.*--codec original"):
         Index.load(tmp_path)
 
 
-def test_a_folder_of_something_else(tmp_path):
+def test_a_folder_without_index_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no prepared dataset \(it has no index.npz\)"):
         Index.load(tmp_path)
 
@@ -112,19 +112,19 @@ def test_a_truncated_index_is_called_damaged(index, keep):
         Index.load(index.root)
 
 
-def test_another_npz_file_is_not_an_index(tmp_path):
+def test_another_npz_file_is_refused(tmp_path):
     np.savez(tmp_path / "index.npz", a=np.zeros(3))
     with pytest.raises(UserError, match="damaged or not an index"):
         Index.load(tmp_path)
 
 
-def test_an_index_without_videos_points_at_the_quarantine(tmp_path):
+def test_an_empty_index_refers_to_the_quarantine(tmp_path):
     Index.build(tmp_path, {}).save()
     with pytest.raises(UserError, match=r"holds no videos; see its quarantine.csv"):
         Index.load(tmp_path)
 
 
-def test_a_dataset_that_has_lost_its_index_is_not_taken_for_videos_that_were_never_prepared(tmp_path):
+def test_a_dataset_without_index_was_interrupted(tmp_path):
     (tmp_path / "videos").mkdir()
     for name in ("videos/a.mp4", "prepare.jsonl"):
         (tmp_path / name).touch()
@@ -138,7 +138,7 @@ def test_a_dataset_that_has_lost_its_index_is_not_taken_for_videos_that_were_nev
     init_size=st.integers(0, 6),
     data=st.data(),
 )
-def test_a_clip_is_the_fragments_of_its_frames_and_counts_from_the_first(tmp_path_factory, gops, init_size, data):
+def test_a_clip_has_the_fragments_of_its_frames(tmp_path_factory, gops, init_size, data):
     """Each byte of a fake file is a frame number, so a clip's bytes tell which frames it holds."""
     root = tmp_path_factory.mktemp("fake")
     sizes = [3 * gop for gop in gops]  # three bytes a frame
@@ -158,24 +158,24 @@ def test_a_clip_is_the_fragments_of_its_frames_and_counts_from_the_first(tmp_pat
     assert clip.decoded == clip.frames.max() + 1
 
 
-def test_fragments_side_by_side_are_one_read(tmp_path, monkeypatch):
+def test_adjacent_fragments_are_read_at_once(tmp_path, monkeypatch):
     index = Index.build(tmp_path, {"a": record(frames=(1,) * 6, sizes=(2, 3, 4, 5, 6, 7), init_size=4)})
     index.path(0).parent.mkdir()
     index.path(0).write_bytes(bytes(range(31)))
     reads = []
     preadv = os.preadv
 
-    def noted(*arguments):
+    def record_reads(*arguments):
         reads.append(arguments[2])
         return preadv(*arguments)
 
-    monkeypatch.setattr(os, "preadv", noted)
+    monkeypatch.setattr(os, "preadv", record_reads)
     clip = read_clip(index, 0, np.array([4, 0, 3]))
     assert clip.data.tolist() == [*range(6), *range(13, 24)]
     assert reads == [0, 13]  # the init segment with the first fragment, then two fragments
 
 
-def test_frames_that_the_video_does_not_have_are_an_error(index):
+def test_frames_out_of_range_are_an_index_error(index):
     for frames in ([5], [-1], [0, 7], []):
         with pytest.raises(IndexError):
             read_clip(index, 2, np.array(frames, np.int64))

@@ -5,7 +5,7 @@ from statistics import median
 import pytest
 
 from dali_pipelines.store.index import INDEX_FILE
-from tests.helpers.index_scale import shared_by, synthetic
+from tests.helpers.index_scale import memory_per_process, synthetic
 
 pytestmark = pytest.mark.slow
 
@@ -14,17 +14,17 @@ RANKS, WORKERS = 8, 12
 MAX_BYTES = 300e6
 
 
-def test_kinetics_700_is_opened_in_place_by_all_processes_of_a_machine(tmp_path):
+def test_processes_share_the_pages_of_a_large_index(tmp_path):
     index = synthetic(tmp_path, videos=650_000, frames=300)
     assert len(index) == 650_000
     last = index.units(649_999)
     assert (len(last.ends), last.frame_ends[-1]) == (300, 300)
 
-    of_all = (tmp_path / INDEX_FILE).stat().st_size  # pages that processes share, once all are touched
-    private = median(process["private"] for process in shared_by(index, PROCESSES))
-    assert of_all > 200e6
-    assert of_all + private * RANKS * (1 + WORKERS) < MAX_BYTES
+    index_bytes = (tmp_path / INDEX_FILE).stat().st_size  # pages that processes share, once all are touched
+    private = median(process["private"] for process in memory_per_process(index, PROCESSES))
+    assert index_bytes > 200e6
+    assert index_bytes + private * RANKS * (1 + WORKERS) < MAX_BYTES
 
     listed = index.select(range(0, 650_000, 2))
-    own = median(process["private"] for process in shared_by(listed, PROCESSES))
+    own = median(process["private"] for process in memory_per_process(listed, PROCESSES))
     assert own < private + 3 * 4 * len(listed)  # its rows in four bytes each, plus the pickle's copies

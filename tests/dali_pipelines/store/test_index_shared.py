@@ -43,7 +43,7 @@ def facts(index):
     ]
 
 
-def test_a_pickle_holds_the_path_and_the_rows(index):
+def test_a_pickled_index_holds_only_its_path_and_rows(index):
     wide = Index.build(index.root, {f"{n:04d}": RECORDS["a"] for n in range(5000)})
     wide.save()
     wide = Index.load(index.root)
@@ -53,14 +53,14 @@ def test_a_pickle_holds_the_path_and_the_rows(index):
     assert facts(pickle.loads(pickle.dumps(chosen))) == facts(chosen)
 
 
-def test_a_pickle_of_an_index_that_no_file_holds_is_whole(index):
+def test_an_unsaved_index_is_pickled_whole(index):
     other = index.with_columns(labels=np.array([5, 6, 7]), class_names=()).repeat([2, 0, 1])
     again = pickle.loads(pickle.dumps(other))
     assert facts(again) == facts(other)
     assert [info.label for info, *_ in facts(again)] == [5, 5, 7]
 
 
-def test_an_index_that_is_replaced_stays_as_it_was_where_it_is_open(index):
+def test_an_open_index_survives_its_replacement(index):
     before, data = facts(index), pickle.dumps(index)
     Index.build(index.root, {"other": RECORDS["c"]}).save()
     assert facts(index) == before
@@ -80,23 +80,23 @@ class NumFrames:
 
 
 @pytest.mark.slow
-def test_a_worker_that_starts_after_the_index_was_replaced_ends_the_run_in_words(index):
-    asked = NumFrames(index)
-    with Pool[int, int](asked, workers=1, ahead=1) as pool:
+def test_workers_started_after_a_replacement_end_the_run(index):
+    count_frames = NumFrames(index)
+    with Pool[int, int](count_frames, workers=1, ahead=1) as pool:
         assert list(pool.run([0, 1])) == [(0, 5), (1, 7)]
     Index.build(index.root, {"other": RECORDS["c"]}).save()
     with (
-        Pool[int, int](asked, workers=1, ahead=1) as pool,
+        Pool[int, int](count_frames, workers=1, ahead=1) as pool,
         pytest.raises(UserError, match="was replaced while it was in use"),
     ):
         list(pool.run([0, 1]))
 
 
-@pytest.mark.parametrize("age", ["sizes alone", "starts and containers"])
-def test_an_index_of_the_first_version_is_read(index, age, monkeypatch):
+@pytest.mark.parametrize("layout", ["sizes alone", "starts and containers"])
+def test_an_index_of_the_first_version_is_read(index, layout, monkeypatch):
     """The test writes it as that version did, with `np.savez` and without the place where it was made."""
     monkeypatch.setenv("CLIPFEED_TRUST", "/x")
-    new = age == "starts and containers"
+    new = layout == "starts and containers"
 
     def ragged(name, rows, dtype):
         starts = np.cumsum([0, *map(len, rows)])
@@ -135,7 +135,7 @@ def test_an_index_of_the_first_version_is_read(index, age, monkeypatch):
     assert facts(Index.load(index.root)) == expected
 
 
-def test_the_long_path_of_many_videos_is_kept_once(tmp_path):
+def test_a_shared_path_is_stored_once(tmp_path):
     source = "/a/long/path/to/a/shard" * 40 + ".tar"
     shard = replace(RECORDS["b"], source=source)
     Index.build(tmp_path, {f"{number:05d}": shard for number in range(10_000)}).save()
@@ -145,7 +145,7 @@ def test_the_long_path_of_many_videos_is_kept_once(tmp_path):
     assert (tmp_path / "index.npz").stat().st_size < 10_000 * len(source) / 20
 
 
-def test_the_journal_keeps_fragments_short_and_reads_what_older_versions_wrote(tmp_path):
+def test_the_journal_packs_fragments_and_reads_older_formats(tmp_path):
     settings, stamp = {"codec": "h264"}, Stamp(1, 2)
     record = replace(RECORDS["a"], fragments=tuple(Fragment(700 + 3000 * n, 3000 + n % 7 - 3, 1) for n in range(300)))
     record = replace(record, fragments=tuple(f._replace(size=3000) for f in record.fragments), num_frames=300)
@@ -175,7 +175,7 @@ NO_FRAGMENTS = '{"name": "v", "stamp": {"size": 1, "mtime_ns": 2}, "record": {"f
 @pytest.mark.parametrize(
     "lines", ["[]", "5", HEADING + "[]", HEADING + '{"shard": "s", "videos": []}', HEADING + NO_FRAGMENTS]
 )
-def test_lines_of_the_journal_that_are_json_but_none_of_ours_are_refused(tmp_path, lines):
+def test_foreign_json_in_the_journal_is_refused(tmp_path, lines):
     (tmp_path / "prepare.jsonl").write_text(f"{lines}\n")
     with pytest.raises(UserError, match=r"prepare.jsonl is damaged"):
         Journal(tmp_path, {"codec": "copy"})

@@ -63,7 +63,7 @@ def arrays_of(root):
     return {name: array.copy() for name, array in read_npz((root / "index.npz").read_bytes()).items()}
 
 
-def look_at_all(index):
+def read_all_videos(index):
     """Look up and read each video; a damaged one may raise only ClipError."""
     for row in range(len(index)):
         frames = index.info(row).num_frames
@@ -88,14 +88,14 @@ def altered(root, tmp_path, monkeypatch):
     return write
 
 
-def test_what_the_fixture_wrote_is_read(root):
+def test_the_unaltered_dataset_is_read(root):
     index = Index.load(root)
     clips = [read_clip(index, row, np.arange(index.info(row).num_frames)) for row in range(4)]
     assert [len(clip.data) for clip in clips] == [100, 3020, 33, 50]
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ({"labels": [0, 1, 2, 0]}, "labels"),  # there are two classes
         ({"labels": [0, 1, 1]}, "rows"),
@@ -118,24 +118,24 @@ def test_what_the_fixture_wrote_is_read(root):
         ({"version": [3]}, "format 3"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused_when_the_index_is_opened(altered, columns, said):
-    with pytest.raises(UserError, match=rf"index.npz is damaged or not an index .*{said}.*prepare` again"):
+def test_inconsistent_columns_are_refused_at_opening(altered, columns, message):
+    with pytest.raises(UserError, match=rf"index.npz is damaged or not an index .*{message}.*prepare` again"):
         Index.load(altered(**columns))
 
 
 @pytest.mark.parametrize("name", ["../../secret/s", "/etc/passwd", "a/../../b", "..", "x/.."])
-def test_a_name_that_leads_outside_is_refused_and_quoted(altered, name):
+def test_a_name_outside_the_dataset_is_refused_and_quoted(altered, name):
     texts = Ragged.of_texts(["..a/b..", "b", name, "a..b"])
     with pytest.raises(UserError, match=rf"'{name}' would lie outside"):
         Index.load(altered(names=texts.values, names__starts=texts.starts))
-    harmless = Ragged.of_texts(["..a/b..", "...", "a./.b", "a..b"])
-    assert len(Index.load(altered(names=harmless.values, names__starts=harmless.starts))) == 4
+    allowed = Ragged.of_texts(["..a/b..", "...", "a./.b", "a..b"])
+    assert len(Index.load(altered(names=allowed.values, names__starts=allowed.starts))) == 4
 
 
 @pytest.mark.parametrize(
     "source", ["/etc/passwd", "../secret.mp4", "videos/../../s.mp4", "http://10.0.0.1/a", "/data2/s"]
 )
-def test_an_index_made_elsewhere_leads_nowhere_unasked(altered, monkeypatch, source):
+def test_sources_of_a_foreign_index_need_trust(altered, monkeypatch, source):
     """`prepare --codec original` writes such sources; they are read only where the index was made."""
     texts = Ragged.of_texts(["", "shards/..a.tar", source])
     columns = {"sources": texts.values, "sources__starts": texts.starts, "sources__rows": [0, 1, 1, 2]}
@@ -148,7 +148,7 @@ def test_an_index_made_elsewhere_leads_nowhere_unasked(altered, monkeypatch, sou
         assert len(Index.load(folder)) == 4
 
 
-def test_the_folder_to_trust_holds_all_sources_and_is_never_all_of_the_disk(altered, monkeypatch):
+def test_the_suggested_trusted_folder_is_never_the_root(altered, monkeypatch):
     for sources, folder in ((("/d/v/a/1", "/d/v/b/2"), "/d/v"), (("/d/a/1", "/e/b/2"), "/d/a")):
         texts = Ragged.of_texts(["", *sources])
         root = altered(sources=texts.values, sources__starts=texts.starts, sources__rows=[0, 1, 1, 2])
@@ -167,7 +167,7 @@ def with_table(altered, table, num_frames):
 
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize(
-    ("fragments", "num_frames", "said"),
+    ("fragments", "num_frames", "message"),
     [
         ([Fragment(5, 1 << 42, 1)], 1, "it ends at byte 100, 4398046511109 are expected"),
         ([Fragment(5, 1 << 50, 1)], 1, "bytes a fragment"),
@@ -175,44 +175,42 @@ def with_table(altered, table, num_frames):
         ([Fragment(90, 20, 1)], 1, "it ends at byte 100, 110 are expected"),
     ],
 )
-def test_a_video_that_claims_more_than_its_file_is_a_clip_error(
-    altered, root, monkeypatch, fragments, num_frames, said
-):
+def test_a_video_larger_than_its_file_is_a_clip_error(altered, root, monkeypatch, fragments, num_frames, message):
     with monkeypatch.context() as patch:
         patch.setattr("dali_pipelines.store.units.MAX_BYTES", 1 << 60)  # else packing refuses it
         table = PackedFragments.of(fragments).table
     index = with_table(altered, table, num_frames)
     (index.root / "videos").symlink_to(root / "videos")
-    with pytest.raises(ClipError, match=said):
+    with pytest.raises(ClipError, match=message):
         read_clip(index, 0, np.array([0]))
 
 
-def test_a_video_of_too_many_fragments_is_a_clip_error(altered):
+def test_too_many_fragments_are_a_clip_error(altered):
     index = with_table(altered, bytes([0, *b"\xff\xff\xff\xff\x7f", 5, 0, 2, 0]), 2**31 - 1)
     with pytest.raises(ClipError, match=rf"a: it claims {2**35 - 1} fragments"):
         index.units(0)
     assert MAX_UNITS < 2**31
 
 
-def test_what_is_no_regular_file_is_not_waited_for(root, tmp_path):
+def test_a_pipe_is_refused_without_waiting(root, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     index = Index.build(tmp_path, {"p": record([Fragment(0, 5, 1)], container="file", source=str(tmp_path / "pipe"))})
     with pytest.raises(ClipError, match="pipe: it is no regular file"):
         read_clip(index, 0, np.array([0]))
 
 
-def test_a_picture_that_inflates_without_end_is_a_clip_error(root, tmp_path):
+def test_a_zip_bomb_is_a_clip_error(root, tmp_path):
     deflater = zlib.compressobj(9, wbits=-15)
-    bomb = deflater.compress(bytes(1 << 26)) + deflater.flush()
-    (tmp_path / "z.zip").write_bytes(bomb)
-    fragments = [Fragment(0, len(bomb), 1, True)]
+    compressed = deflater.compress(bytes(1 << 26)) + deflater.flush()
+    (tmp_path / "z.zip").write_bytes(compressed)
+    fragments = [Fragment(0, len(compressed), 1, True)]
     source = str(tmp_path / "z.zip")
     index = Index.build(tmp_path, {"z": record(fragments, container="pictures", source=source, codec="mjpeg")})
     with pytest.raises(ClipError, match="has more than 526336 bytes"):
         read_clip(index, 0, np.array([0]))
 
 
-def test_pictures_without_a_number_are_a_clip_error(root, tmp_path):
+def test_unnumbered_pictures_are_a_clip_error(root, tmp_path):
     (tmp_path / "a.jpg").write_bytes(bytes(5))
     fragments = [Fragment(0, 5, 1), Fragment(0, 5, 1)]
     index = Index.build(tmp_path, {"p": record(fragments, container="picture_files", source=str(tmp_path / "a.jpg"))})
@@ -259,7 +257,7 @@ def test_damaged_indexes_are_read_or_refused(root, monkeypatch):
     memory = memory_storage(monkeypatch)
     monkeypatch.setenv("CLIPFEED_TRUST", str(root))
     memory.files = {"memory://s/videos/a.mp4": bytes(100), "memory://s/index.npz": whole}
-    fates = {"read": 0, "refused": 0}
+    outcomes = {"read": 0, "refused": 0}
     for number in range(INPUTS):
         with monkeypatch.context() as patch:
             if number % 2:
@@ -268,8 +266,8 @@ def test_damaged_indexes_are_read_or_refused(root, monkeypatch):
             else:
                 memory.files["memory://s/index.npz"] = damaged_bytes(rng, whole)
             try:
-                look_at_all(Index.load("memory://s"))
-                fates["read"] += 1
+                read_all_videos(Index.load("memory://s"))
+                outcomes["read"] += 1
             except UserError:
-                fates["refused"] += 1
-    assert min(fates.values()) > INPUTS // 10
+                outcomes["refused"] += 1
+    assert min(outcomes.values()) > INPUTS // 10

@@ -29,7 +29,7 @@ B_FRAMES = ["-bf", "3", "-b_strategy", "0", "-x264-params", "keyint=9:min-keyint
 OPEN = ["-bf", "3", "-b_strategy", "0", "-x264-params", "keyint=9:min-keyint=9:scenecut=0:open-gop=1"]
 
 
-def with_header_of_key_frames_alone(write):
+def without_surface_fix(write):
     """Write as older versions did, with x264 told that all frames are key frames."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENCODERS, "h264", replace(ENCODERS["h264"], of_key_frames={}))
@@ -47,7 +47,7 @@ def dataset(tmp_path_factory):
         for codec, gop in STORED
     }
     old = video_path(root, "h264-old")
-    records["h264-old"] = with_header_of_key_frames_alone(lambda: write_video(old, source, Encoding()))
+    records["h264-old"] = without_surface_fix(lambda: write_video(old, source, Encoding()))
     copies = {
         "b-copy": make_video(root / "b.mkv", frames=40, size=(98, 70), extra=B_FRAMES),
         "open-copy": make_video(root / "open.mp4", frames=40, size=(98, 70), extra=OPEN),
@@ -90,7 +90,7 @@ def all_frames(data):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_frames_are_those_of_the_fragments_and_as_many_as_announced(dataset, name):
+def test_plain_mp4_holds_and_announces_the_frames_of_the_fragments(dataset, name):
     index, row_of = dataset
     for frames in frame_lists(int(index.num_frames[row_of[name]])):
         clip = read_clip(index, row_of[name], frames)
@@ -108,7 +108,7 @@ def test_the_frames_are_those_of_the_fragments_and_as_many_as_announced(dataset,
             assert announced == clip.decoded
 
 
-def test_the_copies_are_what_they_are_meant_to_be(dataset):
+def test_the_copies_have_b_frames_and_open_gops(dataset):
     """This guards the test above: frames are out of order, and one index fragment spans several in the file."""
     index, row_of = dataset
     with av.open(str(index.path(row_of["b-copy"]))) as container:
@@ -120,7 +120,7 @@ def test_the_copies_are_what_they_are_meant_to_be(dataset):
 
 
 @pytest.mark.parametrize("name", ["h264-1", "h264-8", "hevc-8", "vp9-8", "b-copy", "open-copy"])
-def test_the_ffmpeg_binary_reads_the_file(dataset, tmp_path, name):
+def test_ffmpeg_reads_the_plain_mp4(dataset, tmp_path, name):
     index, row_of = dataset
     clip = read_clip(index, row_of[name], np.arange(5, 21))
     path = tmp_path / "a.mp4"
@@ -136,7 +136,7 @@ def dali_frames(data, frames):
 
 
 @pytest.mark.parametrize("name", ["vp9-1", "vp9-8"])
-def test_dali_decodes_it_to_the_pixels_of_the_fragments(dataset, name):
+def test_dali_decodes_plain_mp4_and_fragments_alike(dataset, name):
     index, row_of = dataset
     for frames in (np.arange(5, 21), np.array([39, 3, 3]), np.array([8])):
         clip = read_clip(index, row_of[name], frames)
@@ -145,14 +145,14 @@ def test_dali_decodes_it_to_the_pixels_of_the_fragments(dataset, name):
         assert np.array_equal(decoded, decode_rgb(clip))
 
 
-def test_another_video_file_passes_through(dataset):
+def test_other_video_files_pass_through(dataset):
     index, row_of = dataset
     clip = read_clip(index, row_of["original"], np.arange(3))
     assert plain_mp4(clip) is clip.data
 
 
 @pytest.mark.parametrize("name", ["h264-old", "intra-copy"])
-def test_a_header_that_asks_for_one_surface_is_mended(dataset, tmp_path, name):
+def test_one_surface_headers_are_fixed(dataset, tmp_path, name):
     index, row_of = dataset
     clip = read_clip(index, row_of[name], np.arange(2, 7))
     clip.data.tofile(tmp_path / "stored.mp4")
@@ -170,7 +170,7 @@ def test_a_header_that_asks_for_one_surface_is_mended(dataset, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["h264-1", "h264-8", "hevc-1", "b-copy"])
-def test_a_header_that_asks_for_enough_is_left_alone(dataset, name):
+def test_headers_with_enough_surfaces_are_left_alone(dataset, name):
     index, row_of = dataset
     clip = read_clip(index, row_of[name], np.arange(2, 7))
     configs = []
@@ -180,7 +180,7 @@ def test_a_header_that_asks_for_enough_is_left_alone(dataset, name):
     assert configs[0] == configs[1]
 
 
-def test_stores_of_before_and_of_now_hold_the_same_pictures(dataset):
+def test_old_and_new_stores_hold_the_same_pictures(dataset):
     index, row_of = dataset
     frames = np.arange(0, 40, 3)
     old, new = (decode_rgb(read_clip(index, row_of[name], frames)) for name in ("h264-old", "h264-1"))

@@ -30,31 +30,35 @@ def stored(request, tmp_path_factory):
     return path.read_bytes(), read_layout(path)
 
 
-def test_the_layout_of_a_damaged_file_is_found_or_a_value_error(stored, tmp_path):
+def test_damaged_files_give_a_layout_or_a_value_error(stored, tmp_path):
     data, layout = stored
     path = tmp_path / "a.mp4"
     found = refused = 0
     for changed in mutations(data[: layout.fragments[2].offset], INPUTS // 3 + 1, seed=0):
         path.write_bytes(changed)
         try:
-            of_file = read_layout(path)
+            layout_found = read_layout(path)
         except ValueError:
             refused += 1
         else:
             found += 1
-            assert all(f.offset >= 0 and f.size >= 0 and f.offset + f.size <= len(changed) for f in of_file.fragments)
+            assert all(
+                f.offset >= 0 and f.size >= 0 and f.offset + f.size <= len(changed) for f in layout_found.fragments
+            )
     assert min(found, refused) > INPUTS // 100
 
 
-def test_a_damaged_clip_becomes_a_plain_mp4_or_a_clip_error(stored):
+def test_damaged_clips_give_a_plain_mp4_or_a_clip_error(stored):
     data, layout = stored
     fragments = layout.fragments[:2]
     sizes = [(fragment.size, fragment.frames) for fragment in fragments]
-    wanted = sum(fragment.frames for fragment in fragments)
+    num_frames = sum(fragment.frames for fragment in fragments)
     whole = data[: fragments[-1].offset + fragments[-1].size]
     made = refused = 0
     for changed in mutations(whole, INPUTS // 3 + 1, seed=1):
-        clip = EncodedClip(np.frombuffer(changed, np.uint8), np.arange(wanted, dtype=np.int32), layout.init_size, sizes)
+        clip = EncodedClip(
+            np.frombuffer(changed, np.uint8), np.arange(num_frames, dtype=np.int32), layout.init_size, sizes
+        )
         try:
             made += len(plain_mp4(clip)) > 0
         except ClipError:
@@ -62,7 +66,7 @@ def test_a_damaged_clip_becomes_a_plain_mp4_or_a_clip_error(stored):
     assert min(made, refused) > INPUTS // 100
 
 
-def test_a_damaged_parameter_set_is_read_or_refused(stored):
+def test_damaged_parameter_sets_are_read_or_refused(stored):
     data, layout = stored
     codec = "hevc" if b"hvcC" in data[: layout.init_size] else "h264"
     config = decoder_config(memoryview(data[: layout.init_size]), b"hvcC" if codec == "hevc" else b"avcC")

@@ -52,20 +52,20 @@ def test_tags_need_not_be_utf8(tmp_path, codec):
         assert write_video(tmp_path / "out.mp4", source, FINE).num_frames == len(read_video(source)) == 40
 
 
-@pytest.mark.parametrize(("turn", "mirror"), list(itertools.product((0, 90, 180, 270), (False, True))))
-def test_all_eight_orientations_are_stored_as_players_show_them(plain, tmp_path, turn, mirror):
+@pytest.mark.parametrize(("rotation", "mirror"), list(itertools.product((0, 90, 180, 270), (False, True))))
+def test_all_eight_orientations_are_stored_upright(plain, tmp_path, rotation, mirror):
     """The display matrix turns and mirrors the picture."""
     tagged = tmp_path / "tagged.mp4"
-    run_ffmpeg("-display_rotation", turn, *["-display_hflip"] * mirror, "-i", plain, "-c", "copy", tagged)
+    run_ffmpeg("-display_rotation", rotation, *["-display_hflip"] * mirror, "-i", plain, "-c", "copy", tagged)
     record = write_video(tmp_path / "out.mp4", tagged, FINE)
-    assert (record.width, record.height) == ((64, 96) if turn % 180 else (96, 64))
+    assert (record.width, record.height) == ((64, 96) if rotation % 180 else (96, 64))
     assert difference(tmp_path / "out.mp4", of=tagged) < 3
-    if turn == 180 or (mirror and not turn):
+    if rotation == 180 or (mirror and not rotation):
         assert difference(tmp_path / "out.mp4", of=plain) > 8
 
 
 @pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
-def test_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_command(plain, tmp_path, store):
+def test_rotated_videos_cannot_be_copied_or_left_in_place(plain, tmp_path, store):
     """Feature extraction has no --codec option. Mirroring counts like turning."""
     for flag in (["-display_rotation", "90"], ["-display_hflip"]):
         run_ffmpeg(*flag, "-i", plain, "-c", "copy", tmp_path / "tagged.mp4")
@@ -74,7 +74,7 @@ def test_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_comma
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_what_a_container_crops_is_left_out_before_the_picture_is_turned(plain, tmp_path, suffix):
+def test_container_crops_apply_before_rotation(plain, tmp_path, suffix):
     """MP4 crops by its clap box, here 64x48 pixels, 8 right of and 4 above the center; Matroska by PixelCrop."""
     tagged, cropped = tmp_path / f"tagged{suffix}", tmp_path / "cropped.mp4"
     run_ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", cropped)
@@ -98,7 +98,7 @@ def test_what_a_container_crops_is_left_out_before_the_picture_is_turned(plain, 
         leave_in_place(tagged)
 
 
-def test_a_second_video_stream_is_noted_and_a_cover_is_not(plain, tmp_path):
+def test_a_second_video_stream_is_noted_but_not_a_cover(plain, tmp_path):
     cover, two, film = tmp_path / "cover.png", tmp_path / "two.mp4", tmp_path / "film.mp4"
     run_ffmpeg("-i", plain, "-frames:v", "1", cover)
     run_ffmpeg("-i", plain, "-i", plain, "-map", "0", "-map", "1", "-c", "copy", two)
@@ -110,7 +110,7 @@ def test_a_second_video_stream_is_noted_and_a_cover_is_not(plain, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["rotate=90", "flip=horizontal", "rotate=180:flip=horizontal"])
-def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_all(plain, tmp_path, change):
+def test_an_orientation_in_key_frames_applies_to_all_frames(plain, tmp_path, change):
     """An H.264 SEI message tells it, and the binary applies it to all frames."""
     tagged = tmp_path / "tagged.mkv"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=display_orientation=insert:{change}", tagged)
@@ -119,7 +119,7 @@ def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_al
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_what_a_stream_crops_at_the_left_is_not_shown(tmp_path, codec):
+def test_left_and_top_crops_of_the_stream_are_applied(tmp_path, codec):
     """FFmpeg's decoders keep it for memory alignment; the binary and GPUs do not."""
     crop = f"{codec}_metadata=crop_left=6:crop_top=10:crop_right=2"
     extra = ["-crf", "4", "-vf", "gblur=sigma=3", "-bsf:v", crop]
@@ -134,7 +134,7 @@ def test_what_a_stream_crops_at_the_left_is_not_shown(tmp_path, codec):
         assert np.abs(decode_rgb(read_clip(index, 0, np.arange(6))).astype(int) - shown).mean() < 3
 
 
-def test_sound_that_a_header_does_not_announce_does_no_harm(tmp_path):
+def test_unannounced_late_sound_is_ignored(tmp_path):
     """It starts 8 s after the pictures, as in a live recording."""
     source = tmp_path / "a.flv"
     pictures = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=9,gblur=sigma=3"]
@@ -150,7 +150,7 @@ def test_sound_that_a_header_does_not_announce_does_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.dv", "a.avi", "slow.avi", "fast.mkv"])
-def test_the_frame_rate_is_that_of_the_frames(tmp_path, name):
+def test_frame_rate_comes_from_the_frames(tmp_path, name):
     """FFmpeg's average is 60,000 for raw DV, and 600 for an AVI with B-frames, which gives no other rate."""
     rate, path = {"slow.avi": 1, "fast.mkv": 10000}.get(name, 25), tmp_path / name
     if name == "a.dv":
@@ -163,21 +163,21 @@ def test_the_frame_rate_is_that_of_the_frames(tmp_path, name):
 
 
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
-@pytest.mark.parametrize("turn", [0, 90])
-def test_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_non_square_pixels_become_square(plain, tmp_path, aspect, rotation):
     """The reference is FFmpeg's scale=iw*sar:ih."""
     wide, tagged = tmp_path / "wide.mp4", tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-vf", f"setsar={aspect}", "-c:v", "libx264", "-crf", "4", wide)
-    run_ffmpeg("-display_rotation", turn, "-i", wide, "-c", "copy", tagged)
+    run_ffmpeg("-display_rotation", rotation, "-i", wide, "-c", "copy", tagged)
     record = write_video(tmp_path / "out.mp4", tagged, FINE)
     assert "with pixels that are not square: stored with square ones" in record.notes
-    square = "scale=iw*sar:ih" if turn == 0 else "scale=iw:ih/sar"  # the binary turns first
+    square = "scale=iw*sar:ih" if rotation == 0 else "scale=iw:ih/sar"  # the binary turns first
     shown = read_video(tagged, square)
     assert abs(record.width - shown.shape[2]) < 16 > abs(record.height - shown.shape[1])
     assert difference(tmp_path / "out.mp4", square, f"scale={record.width}:{record.height}:flags=area", of=tagged) < 3
 
 
-def test_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_they_are(plain, tmp_path):
+def test_only_non_square_pixels_left_in_place_are_noted(plain, tmp_path):
     """An aspect that can only be a mistake has no note either."""
     assert write_video(tmp_path / "out.mp4", plain, FINE).notes == ()
     for aspect, notes in (("16/11", 1), ("1/99", 0)):
@@ -185,7 +185,7 @@ def test_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_t
         assert sum("not square" in note for note in leave_in_place(tmp_path / "odd.mp4").notes) == notes
 
 
-def test_a_size_that_changes_midway_is_noted_and_all_pictures_have_the_first_one(tmp_path):
+def test_a_size_change_is_noted_and_the_first_size_used(tmp_path):
     """The transport stream has three sizes."""
     sizes = ((160, 128), (96, 160), (320, 240))
     parts = [make_video(tmp_path / f"{w}.ts", frames=5, size=(w, h), extra=["-bf", "0"]) for w, h in sizes]
@@ -201,7 +201,7 @@ def test_a_size_that_changes_midway_is_noted_and_all_pictures_have_the_first_one
     ("number", "name"),
     [(1, "BT.709"), (4, "FCC"), (5, ""), (6, ""), (7, "SMPTE 240M"), (9, "BT.2020"), (2, "")],
 )
-def test_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
+def test_every_matrix_but_bt601_is_noted(plain, tmp_path, number, name):
     """Notes concern pictures that are not encoded again."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
@@ -210,7 +210,7 @@ def test_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
 
 
 @pytest.mark.parametrize("number", [8, 10, 14])
-def test_a_matrix_that_ffmpeg_cannot_convert_is_the_reason(plain, tmp_path, number):
+def test_a_matrix_unknown_to_ffmpeg_is_the_reason(plain, tmp_path, number):
     """The binary cannot convert it either."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
@@ -221,7 +221,7 @@ def test_a_matrix_that_ffmpeg_cannot_convert_is_the_reason(plain, tmp_path, numb
 
 
 @pytest.mark.parametrize("stem", ["x" * 247, "x" * 251, "x" * 255, "é" * 127, os.fsdecode(b"\xe9" * 255)])
-def test_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp_path, stem):
+def test_long_names_get_distinct_file_names(plain, tmp_path, stem):
     """The index keeps the name; only the file name is shortened."""
     names = [f"class/{stem}", f"class/{stem[:-1]}y"]
     records = {name: write_video(video_path(tmp_path, name), plain, FINE) for name in names}
@@ -231,7 +231,7 @@ def test_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp_pat
     assert len(decode_rgb(read_clip(index, 1, np.arange(4)))) == 4
 
 
-def test_short_names_are_those_of_files():
+def test_short_names_are_kept_as_file_names():
     """Existing datasets keep their file names."""
     assert str(video_path(Path("d"), "a/" + "x" * 251)) == f"d/videos/a/{'x' * 251}.mp4"
     assert len(os.fsencode(video_path(Path("d"), "x" * 252).name)) == 255
@@ -244,7 +244,7 @@ def first_packet(path):
         return packet.pos, packet.size
 
 
-def test_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path):
+def test_encrypted_and_mislabeled_files_are_named_as_such(plain, tmp_path):
     """One file has Common Encryption, the other AVC labeled as MPEG-4 part 2."""
     scheme = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76" * 16, "-encryption_kid", "a7" * 16]
     run_ffmpeg("-i", plain, "-c", "copy", *scheme, tmp_path / "secret.mp4")
@@ -272,7 +272,7 @@ def test_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path)
     ],
     ids=["ffconcat", "hls", "sdp"],
 )
-def test_a_text_that_names_other_files_is_no_video(plain, tmp_path, monkeypatch, name, text):
+def test_playlists_are_not_videos(plain, tmp_path, monkeypatch, name, text):
     """A video's suffix does not change that: FFmpeg would show frames of other files, or access the network."""
     shutil.copy(plain, tmp_path / "plain.mp4")
     run_ffmpeg("-i", plain, "-c", "copy", tmp_path / "plain.ts")
@@ -290,7 +290,7 @@ def test_a_text_that_names_other_files_is_no_video(plain, tmp_path, monkeypatch,
     ("size", "settings", "noted"),
     [((160, 120), {}, True), ((160, 120), {"size": (160, 112)}, False), ((340, 256), {"short_side": 144}, False)],
 )
-def test_sides_that_rounding_changes_much_are_noted(tmp_path, size, settings, noted):
+def test_large_changes_of_shape_by_rounding_are_noted(tmp_path, size, settings, noted):
     """160x120 becomes 160x112, which is noted unless that size was requested."""
     record = write_video(
         tmp_path / "out.mp4", make_video(tmp_path / "a.mp4", frames=3, size=size), Encoding(**settings)

@@ -77,14 +77,14 @@ def frame_lists(num_frames):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_clip_decodes_to_the_frames_of_the_whole_file(dataset, name):
+def test_a_clip_decodes_like_the_whole_file(dataset, name):
     index, row_of = dataset
     row = row_of[name]
     whole = decode_rgb(
         EncodedClip(np.fromfile(index.path(row), np.uint8), np.arange(index.num_frames[row], dtype=np.int32))
     )
-    as_the_binary_has_it = read_video(index.path(row), f"scale={BT601}", "format=rgb24").astype(int)
-    assert np.abs(whole - as_the_binary_has_it).max() <= 1
+    by_ffmpeg = read_video(index.path(row), f"scale={BT601}", "format=rgb24").astype(int)
+    assert np.abs(whole - by_ffmpeg).max() <= 1
     for frames in frame_lists(len(whole)):
         assert np.array_equal(decode_rgb(read_clip(index, row, frames)), whole[frames])
 
@@ -99,8 +99,8 @@ def test_copied_h264_has_b_frames_and_several_fragments(dataset):
 @pipeline_def(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
 def decode_with_dali(data, frames):
     encoded = fn.external_source(source=lambda: [data], batch=True, dtype=types.UINT8)
-    wanted = fn.external_source(source=lambda: [frames], batch=True, dtype=types.INT32)
-    return fn.decoders.video(encoded, frames=wanted, pad_mode="none")
+    frame_numbers = fn.external_source(source=lambda: [frames], batch=True, dtype=types.INT32)
+    return fn.decoders.video(encoded, frames=frame_numbers, pad_mode="none")
 
 
 def dali_frames(data, frames):
@@ -110,7 +110,7 @@ def dali_frames(data, frames):
 
 
 @pytest.mark.parametrize("name", ["vp9-1", "vp9-8", "vp9-16", "vp9-copy", "vp8-original", "mjpeg-original"])
-def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_rgb(dataset, name):
+def test_dali_decodes_a_clip_like_the_whole_file_and_pyav(dataset, name):
     index, row_of = dataset
     row = row_of[name]
     whole = np.fromfile(index.path(row), np.uint8)
@@ -131,7 +131,7 @@ def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_rgb(dataset, na
         ["-pix_fmt", "yuv420p10le"],
     ],
 )
-def test_colors_of_any_format_are_those_of_dali(tmp_path, tags):
+def test_colors_of_any_format_match_dali(tmp_path, tags):
     """Both ignore the matrix tag and honor the range."""
     path = make_video(tmp_path / "a.webm", codec="vp9", frames=4, extra=tags)
     data, frames = np.fromfile(path, np.uint8), np.arange(4, dtype=np.int32)
@@ -157,7 +157,7 @@ def test_damaged_bytes_are_a_clip_error(dataset):
             decode_rgb(EncodedClip(data, clip.frames))
 
 
-def test_a_clip_without_pictures_is_a_clip_error(tmp_path):
+def test_a_clip_without_video_stream_is_a_clip_error(tmp_path):
     run_ffmpeg("-f", "lavfi", "-i", "sine", "-t", "1", tmp_path / "sound.mp4")
     data = np.fromfile(tmp_path / "sound.mp4", np.uint8)
     with pytest.raises(ClipError, match="no video stream"):

@@ -16,7 +16,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import Entry, expand, kind, list_folder, size_and_time
 from dali_pipelines.store.storage import Span, exists, joined, read_file, storage_of
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("short_remote_waits")
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8)
 NAME = "a b#c%41.bin"
@@ -47,7 +47,7 @@ def read(url, *ranges):
     return storage_of(url).read([Span(url, *one) for one in ranges])
 
 
-def test_bytes_come_as_from_the_disk_whatever_the_name(server, url):
+def test_remote_bytes_equal_local_ones_for_any_name(server, url):
     assert storage_of(url).size(url) == len(CONTENT)
     assert (read_file(url) == CONTENT).all()
     ranges = [(0, 3), (10, 20), (20, 20), (500_000, 600_000), (5, 6)]
@@ -56,7 +56,7 @@ def test_bytes_come_as_from_the_disk_whatever_the_name(server, url):
     assert (got == np.concatenate([CONTENT[start:end] for start, end in ranges])).all()
 
 
-def test_spans_near_each_other_share_a_request_and_the_requests_run_at_once(server, url):
+def test_nearby_spans_share_a_request_and_requests_run_in_parallel(server, url):
     server.delay = 0.2
     ranges = [(start, start + 1000) for start in (0, 5000, 9000, 300_000, 301_500, 500_000)]
     got = read(url, *ranges)
@@ -66,13 +66,13 @@ def test_spans_near_each_other_share_a_request_and_the_requests_run_at_once(serv
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, 408, "reset", "cut", "hang"])
-def test_what_may_pass_is_tried_again(server, url, fault):
+def test_transient_errors_are_retried(server, url, fault):
     server.fault = lambda path, n: fault if n < 2 else None
     assert (read(url, (7, 4000)) == CONTENT[7:4000]).all()
     assert len(server.asked) == 3
 
 
-def test_only_the_ranges_that_failed_are_asked_for_again(server, url):
+def test_only_failed_ranges_are_requested_again(server, url):
     server.fault = lambda path, n: 503 if n == 1 else None
     read(url, (0, 10), (300_000, 300_010), (599_990, 600_000))
     assert len(server.asked) == 4
@@ -88,7 +88,7 @@ def test_only_the_ranges_that_failed_are_asked_for_again(server, url):
         ("/here", OSError, "redirects without end"),
     ],
 )
-def test_what_will_not_pass_is_an_error_at_once(server, url, fault, kind, text):
+def test_permanent_errors_are_not_retried(server, url, fault, kind, text):
     server.fault = lambda path, n: fault
     with pytest.raises(kind, match=text) as caught:
         read(url, (7, 4000))
@@ -99,7 +99,7 @@ def test_what_will_not_pass_is_an_error_at_once(server, url, fault, kind, text):
 @pytest.mark.parametrize(
     ("fault", "text"), [(503, r"its server answers 503"), ("hang", "does not answer"), ("reset", "cannot be reached")]
 )
-def test_what_does_not_pass_is_an_error_after_a_few_tries(server, url, fault, text):
+def test_retries_end_after_a_few_tries(server, url, fault, text):
     server.fault = lambda path, n: fault
     with pytest.raises(OSError, match=text) as caught:
         read(url, (7, 4000))
@@ -108,34 +108,34 @@ def test_what_does_not_pass_is_an_error_after_a_few_tries(server, url, fault, te
     assert len(server.asked) in (tries, 2 * tries)  # aiohttp retries at once when a connection ends
 
 
-def test_a_redirection_is_followed(server, url, folder):
+def test_a_redirect_is_followed(server, url, folder):
     moved = f"{server.url}/moved.bin"
     server.fault = lambda path, n: joined("", NAME.replace("%", "%25").replace("#", "%23")) if "moved" in path else None
     assert (read(moved, (7, 4000)) == CONTENT[7:4000]).all()
 
 
-def test_a_server_that_is_down_is_asked_no_more_for_a_while(server, url, monkeypatch):
+def test_a_server_that_is_down_is_left_alone_for_a_while(server, url, monkeypatch):
     server.fault = lambda path, n: "reset"
     for _ in range(remote.SILENT):
         with pytest.raises(OSError, match="cannot be reached"):
             read(url, (0, 10))
-    asked = len(server.asked)
+    num_requests = len(server.asked)
     with pytest.raises(OSError, match="did not answer for the last files either"):
         read(url, (0, 10))
-    assert len(server.asked) == asked
+    assert len(server.asked) == num_requests
     server.fault = lambda path, n: None
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.0)  # as if it had passed
     assert (read(url, (0, 10)) == CONTENT[:10]).all()
 
 
-def test_a_file_that_ends_too_early_is_an_error_and_no_short_read(url):
+def test_a_file_that_ends_too_early_is_an_error(url):
     for ranges in [(599_990, 600_010)], [(700_000, 700_010)], [(0, 10), (599_999, 600_001)]:
         with pytest.raises(OSError, match=rf"it ends before byte {ranges[-1][1]}: prepare it again") as caught:
             read(url, *ranges)
         assert caught.value.filename == url
 
 
-def test_a_server_without_ranges_is_told_and_its_bytes_are_not_taken_for_others(folder):
+def test_a_server_without_range_support_is_an_error(folder):
     """Python's own web server is one: asked for 100 bytes in the middle, it sends the whole file."""
 
     class Quiet(SimpleHTTPRequestHandler):
@@ -154,27 +154,27 @@ def test_a_server_without_ranges_is_told_and_its_bytes_are_not_taken_for_others(
         web.shutdown()
 
 
-def test_a_server_that_is_not_there_is_an_error_that_names_the_url():
+def test_an_unreachable_server_names_the_url():
     with pytest.raises(ConnectionError, match=r"its server cannot be reached: .*: 'http://127.0.0.1:9/a'"):
         read("http://127.0.0.1:9/a", (0, 1))
     with pytest.raises(UserError, match=r"cannot read http://127.0.0.1:9/data/index.npz: its server cannot be reached"):
         Index.load("http://127.0.0.1:9/data")
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch):
+def test_a_missing_fsspec_package_is_named(monkeypatch):
     monkeypatch.setitem(known_implementations, "odd", {"class": "no_such_package.Files", "err": "Install it"})
     with pytest.raises(UserError, match="odd://a/b: a package for odd:// is missing: pip install no_such_package"):
         read_file("odd://a/b")
 
 
-def test_options_come_from_fsspecs_own_configuration(monkeypatch, server, url):
+def test_options_come_from_fsspecs_configuration(monkeypatch, server, url):
     monkeypatch.setitem(fsspec.config.conf, "http", {"headers": {"Authorization": "Bearer key"}})
     assert remote.filesystem("http").kwargs["headers"] == {"Authorization": "Bearer key"}
     assert remote.filesystem("http").client_kwargs["timeout"].sock_read == remote.TIMEOUT_SECONDS
     assert (read(url, (0, 10)) == CONTENT[:10]).all()
 
 
-def test_a_folder_at_a_url_is_listed(server, url):
+def test_a_remote_folder_is_listed(server, url):
     assert list_folder(server.url) == [
         Entry(NAME, "file"),
         Entry("deep", "folder"),
@@ -187,7 +187,7 @@ def test_a_folder_at_a_url_is_listed(server, url):
         list_folder(f"{server.url}/nothing")
 
 
-def test_a_url_with_braces_or_stars_names_several_files(server):
+def test_braces_and_stars_in_urls_are_expanded(server):
     shards = [f"{server.url}/shard00{n}.tar" for n in range(3)]
     assert expand(f"{server.url}/shard{{000..002}}.tar") == shards
     assert expand(f"{server.url}/shard00{{0,2}}.tar") == [shards[0], shards[2]]
@@ -199,7 +199,7 @@ def test_a_url_with_braces_or_stars_names_several_files(server):
         expand("s3://b/{0..99999999999}.tar")
 
 
-def test_a_file_that_changes_has_another_time(folder, server, url):
+def test_size_and_time_of_a_remote_file(folder, server, url):
     size, time_ns = size_and_time(url)
     assert size == len(CONTENT)
     assert abs(time_ns - (folder / NAME).stat().st_mtime_ns) <= 1_000_000_000

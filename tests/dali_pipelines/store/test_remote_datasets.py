@@ -17,12 +17,12 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task, recognition
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = pytest.mark.usefixtures("short_remote_waits")
 
 TASK = Task("recognition", recognition.Config(num_frames=4, size=32))
 
 
-def test_a_dataset_its_list_and_its_quarantine_are_read_at_a_url(tmp_path, vp9_store):
+def test_dataset_list_and_quarantine_are_read_from_a_url(tmp_path, vp9_store):
     root = shutil.copytree(vp9_store.root, tmp_path / "data")
     (root / "train.txt").write_text("class1/video03\nclass0/video10\nclass0/gone\n")
     (root / "quarantine.csv").write_text("path,reason\nhttp://elsewhere/class0/gone.mp4,too dark\n")
@@ -40,7 +40,7 @@ def test_a_dataset_its_list_and_its_quarantine_are_read_at_a_url(tmp_path, vp9_s
             there.index.save()
 
 
-def test_a_video_that_cannot_be_read_at_its_url_has_the_stand_in_that_it_has_on_the_disk(tmp_path, vp9_store):
+def test_unreadable_remote_videos_get_the_same_replacement_as_local_ones(tmp_path, vp9_store):
     root = shutil.copytree(vp9_store.root, tmp_path / "data")
     gone = vp9_store.names.text(2)
     with served(root) as files:
@@ -59,7 +59,7 @@ def test_a_video_that_cannot_be_read_at_its_url_has_the_stand_in_that_it_has_on_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_from_a_url_are_those_of_the_disk_and_are_read_ahead(vp9_store, workers, monkeypatch):
+def test_remote_batches_equal_local_ones_and_are_read_ahead(vp9_store, workers, monkeypatch):
     def batches(root, count, workers=workers):
         made = ClipLoader(Index.load(root), TASK, batch_size=4, workers=workers, threads=1)
         try:
@@ -84,7 +84,7 @@ def test_batches_from_a_url_are_those_of_the_disk_and_are_read_ahead(vp9_store, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_server_that_ends_in_mid_run_ends_the_run_with_its_url_and_no_hang(vp9_store, workers):
+def test_a_server_lost_in_mid_run_ends_the_run_with_its_url(vp9_store, workers):
     with served(vp9_store.root) as files:
         made = ClipLoader(Index.load(files.url), TASK, batch_size=4, workers=workers, threads=1)
         next(iter(made))

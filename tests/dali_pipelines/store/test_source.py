@@ -48,7 +48,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_source_is_refused_with_its_reason_in_one_line(tmp_path, name):
+def test_broken_sources_are_refused_with_a_one_line_reason(tmp_path, name):
     reason, make = BROKEN[name]
     make(tmp_path / name)
     with pytest.raises(VideoError, match=reason) as raised:
@@ -66,7 +66,7 @@ def test_damage_in_the_middle_is_refused(tmp_path):
         decoded_frames(path)
 
 
-def test_the_frames_that_decode_are_counted_whatever_the_header_says(tmp_path):
+def test_only_frames_that_decode_are_counted(tmp_path):
     path = make_video(tmp_path / "a.avi", codec="mpeg4", frames=100)
     cut(path, 0.96)
     with av.open(str(path)) as container:
@@ -75,7 +75,7 @@ def test_the_frames_that_decode_are_counted_whatever_the_header_says(tmp_path):
     assert decoded_frames(path) == len(read_video(path)) < 100
 
 
-def test_a_start_hidden_by_an_edit_list_is_not_called_truncated(tmp_path):
+def test_a_start_hidden_by_an_edit_list_is_not_truncation(tmp_path):
     whole = make_video(tmp_path / "whole.mp4", frames=100, gop=50)
     trimmed = tmp_path / "trimmed.mp4"
     run_ffmpeg("-ss", "1.5", "-i", whole, "-t", "1", "-c", "copy", trimmed)
@@ -115,7 +115,7 @@ def test_fragments_of_an_open_gop_are_joined(tmp_path, codec, options, expected)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_a_fragment_that_decodes_to_other_pixels_is_joined_even_if_it_claims_to_be_idr(tmp_path, monkeypatch, codec):
+def test_fragments_that_need_their_predecessor_are_joined_even_if_idr(tmp_path, monkeypatch, codec):
     monkeypatch.setattr("dali_pipelines.store.remux.is_idr", lambda *_: True)
     flag, quiet = {"h264": ("-x264-params", ""), "hevc": ("-x265-params", ":log-level=none")}[codec]
     options = "keyint=9:min-keyint=9:scenecut=0:open-gop=1:b-adapt=0:bframes=2" + quiet  # B before each I
@@ -123,7 +123,7 @@ def test_a_fragment_that_decodes_to_other_pixels_is_joined_even_if_it_claims_to_
     assert fragment_frames(copy_video(tmp_path / "copy.mp4", source)) == [40]
 
 
-def test_only_the_open_gops_are_joined(tmp_path):
+def test_only_open_gops_are_joined(tmp_path):
     """Concatenated streams make key frames alternate between IDR and not."""
     open_gop = ["-bf", "2", "-x264-params", "keyint=10:min-keyint=10:scenecut=0:open-gop=1"]
     parts = [
@@ -147,7 +147,7 @@ def test_only_the_open_gops_are_joined(tmp_path):
         ("a.avi", "h264", "order of its frames is not in the time stamps"),
     ],
 )
-def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, reason):
+def test_uncopyable_videos_suggest_a_codec(tmp_path, name, codec, reason):
     source = make_video(tmp_path / name, codec=codec, extra=["-bf", "2"] if codec == "h264" else [])
     with pytest.raises(VideoError, match=f"{reason}.*") as raised:
         copy_video(tmp_path / "out" / "a.mp4", source)
@@ -155,7 +155,7 @@ def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, r
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
+def test_a_stream_with_missing_pictures_is_not_copied(tmp_path):
     """A live recording may lack some: it decodes, with them concealed, but its clips would be unreadable."""
     lost = ["-bf", "3", "-bsf:v", r"noise=drop=not(mod(n\,7))*not(key)"]
     source = make_video(tmp_path / "a.mp4", frames=50, extra=lost)
@@ -174,7 +174,7 @@ def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
     ],
     ids=["444", "full", "tagged"],
 )
-def test_a_format_that_changes_midway_is_not_left_as_it_is(tmp_path, store, second, changes):
+def test_videos_that_change_format_are_not_copied_or_left_in_place(tmp_path, store, second, changes):
     """Two files are concatenated without re-encoding. A tag for the usual range is not a change."""
     for name, extra in (("a.ts", []), ("b.ts", second)):
         make_video(tmp_path / name, frames=10, extra=["-bf", "0", *extra])
@@ -189,7 +189,7 @@ def test_a_format_that_changes_midway_is_not_left_as_it_is(tmp_path, store, seco
 
 
 @pytest.mark.slow
-def test_pictures_too_large_for_a_clip_are_not_left_in_place(tmp_path):
+def test_pictures_too_large_to_decode_are_not_left_in_place(tmp_path):
     """They have more pixels than a clip's decoder accepts."""
     huge = tmp_path / "huge.mkv"
     run_ffmpeg("-f", "lavfi", "-i", "color=s=8208x8208", "-frames:v", "2", "-pix_fmt", "gray", "-c:v", "ffv1", huge)
@@ -198,7 +198,7 @@ def test_pictures_too_large_for_a_clip_are_not_left_in_place(tmp_path):
 
 
 @pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
-def test_pictures_that_change_size_are_not_left_as_they_are(tmp_path, store):
+def test_videos_that_change_size_are_not_copied_or_left_in_place(tmp_path, store):
     parts = [make_video(tmp_path / f"{w}.ts", frames=10, size=(w, 64)) for w in (96, 128)]
     changing = tmp_path / "changing.ts"
     changing.write_bytes(b"".join(part.read_bytes() for part in parts))
@@ -206,7 +206,7 @@ def test_pictures_that_change_size_are_not_left_as_they_are(tmp_path, store):
         store(changing)
 
 
-def test_a_source_left_in_place_is_one_fragment_that_is_the_file(tmp_path):
+def test_a_source_left_in_place_is_one_fragment(tmp_path):
     source = make_video(tmp_path / "a.avi", codec="mpeg4", frames=30, extra=["-bf", "2"])
     record = leave_in_place(source)
     assert (record.init_size, record.source) == (0, str(source))
@@ -217,13 +217,13 @@ def test_a_source_left_in_place_is_one_fragment_that_is_the_file(tmp_path):
     assert (clip.frames.tolist(), clip.decoded) == ([20, 5], 21)
 
 
-def test_sizes_that_a_gpu_decoder_minds_are_noted(tmp_path):
+def test_sizes_unfit_for_gpu_decoders_are_noted(tmp_path):
     odd = leave_in_place(make_video(tmp_path / "odd.mp4", frames=5, size=(98, 64)))
     assert [note.split(":")[1] for note in odd.notes] == [" no GPU decoder is used"]
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
-def test_real_clips_have_the_number_of_frames_that_their_readme_says():
+def test_real_clips_have_their_documented_number_of_frames():
     for name, frames in {
         "kinetics_arm_wrestling.mp4": 280,
         "ucf101_xvid_320x240.avi": 164,

@@ -29,7 +29,7 @@ def memory(vp9_store, monkeypatch) -> Memory:
     return memory
 
 
-def test_a_storage_is_one_class_behind_index_and_reader(vp9_store, memory):
+def test_index_and_reader_use_another_storage(vp9_store, memory):
     index = Index.load(BUCKET)
     assert index.names.texts() == vp9_store.names.texts()
     for row in (0, 11):
@@ -37,17 +37,17 @@ def test_a_storage_is_one_class_behind_index_and_reader(vp9_store, memory):
         there, here = read_clip(index, row, frames), read_clip(vp9_store, row, frames)
         assert there.data.tobytes() == here.data.tobytes()
         assert there.frames.tolist() == here.frames.tolist()
-    asked = {location.removeprefix(f"{BUCKET}/") for location in memory.asked}
-    assert asked == {"index.npz", *(f"videos/{vp9_store.names.text(row)}.mp4" for row in (0, 11))}
+    locations = {location.removeprefix(f"{BUCKET}/") for location in memory.asked}
+    assert locations == {"index.npz", *(f"videos/{vp9_store.names.text(row)}.mp4" for row in (0, 11))}
 
 
-def test_batches_come_from_another_storage_as_from_files(vp9_store, memory):
+def test_batches_from_another_storage_equal_those_of_files(vp9_store, memory):
     task = Task("recognition", recognition.Config(num_frames=4, size=32))
     theirs, ours = (next(iter(ClipLoader(of, task, batch_size=4))) for of in (open_dataset(BUCKET), vp9_store))
     assert all((theirs[name] == ours[name]).all() for name in ours)
 
 
-def test_what_a_storage_cannot_read_is_a_clip_error_that_names_the_video(memory):
+def test_storage_errors_are_clip_errors_naming_the_video(memory):
     index = Index.load(BUCKET)
     name = index.names.text(1)
     memory.files[f"{BUCKET}/videos/{name}.mp4"] = b"short"
@@ -58,7 +58,7 @@ def test_what_a_storage_cannot_read_is_a_clip_error_that_names_the_video(memory)
         read_clip(index, 1, np.array([0]))
 
 
-def test_a_url_without_a_storage_or_an_index_is_an_error_in_words(memory):
+def test_a_url_without_storage_or_index_is_refused(memory):
     with pytest.raises(UserError, match="nowhere://x: there is no storage for nowhere://, only for what fsspec knows"):
         Index.load("nowhere://x")
     del memory.files[f"{BUCKET}/index.npz"]
@@ -66,7 +66,7 @@ def test_a_url_without_a_storage_or_an_index_is_an_error_in_words(memory):
         Index.load(BUCKET)
 
 
-def test_ranges_are_read_one_after_the_other(tmp_path):
+def test_spans_are_read_in_order(tmp_path):
     (tmp_path / "a").write_bytes(bytes(range(100)))
     (tmp_path / "b").write_bytes(bytes(range(100, 200)))
     a, b = storage.joined(tmp_path, "a"), storage.joined("/elsewhere", str(tmp_path / "b"))
@@ -80,12 +80,12 @@ def test_ranges_are_read_one_after_the_other(tmp_path):
         files.size(storage.joined(tmp_path, "c"))
 
 
-def test_spans_that_touch_are_one(tmp_path):
+def test_touching_spans_are_merged(tmp_path):
     spans = [Span("a", 0, 3), Span("a", 3, 5), Span("a", 6, 8), Span("b", 8, 9)]
     assert storage.merged(spans) == [Span("a", 0, 5), Span("a", 6, 8), Span("b", 8, 9)]
 
 
-def test_a_location_below_a_root_is_a_path_or_a_url():
+def test_locations_are_joined_as_paths_or_urls():
     assert storage.joined("data", "videos/a.mp4") == "data/videos/a.mp4"
     assert storage.joined("s3://bucket/data/", "videos/a.mp4") == "s3://bucket/data/videos/a.mp4"
     assert storage.joined("data", "http://host/a.mp4") == "http://host/a.mp4"

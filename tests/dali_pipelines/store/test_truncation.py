@@ -48,18 +48,18 @@ def frames_of(path):
         return sum(1 for _ in source.frames())
 
 
-def truth(path):
+def num_decodable(path):
     return len(read_video(path))
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_whole_file_lacks_nothing(files, container):
+def test_nothing_is_missing_from_a_whole_file(files, container):
     assert share((files / f"a.{container}").read_bytes()) == (None if container == "ts" else pytest.approx(0, abs=1e-3))
 
 
 @pytest.mark.parametrize("container", OF_BYTES)
 @pytest.mark.parametrize("kept", [0.25, 0.5, 0.95])
-def test_a_file_that_is_cut_lacks_the_rest(files, container, kept):
+def test_the_missing_share_of_a_truncated_file(files, container, kept):
     data = (files / f"a.{container}").read_bytes()
     cut = data[: int(len(data) * kept)]
     assert share(cut) == pytest.approx(1 - kept, abs=0.01)
@@ -67,18 +67,18 @@ def test_a_file_that_is_cut_lacks_the_rest(files, container, kept):
 
 
 @pytest.mark.parametrize("container", ["flv", "ogv"])
-def test_where_only_the_end_is_told_a_cut_file_tells_nothing(files, container):
+def test_truncated_flv_and_ogv_have_no_known_share(files, container):
     data = (files / f"a.{container}").read_bytes()
     assert share(data[: len(data) // 2]) is None
 
 
-def test_a_box_that_claims_more_bytes_than_can_be_counted_is_missing_them():
+def test_a_box_of_huge_size_counts_as_missing():
     huge = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1mdat" + b"\xff" * 8 + b"x" * 100
     assert share(huge) == pytest.approx(1)
 
 
 @given(st.sampled_from(list(CONTAINERS)), st.data())
-def test_a_file_of_any_bytes_is_judged(files, container, data):
+def test_any_damaged_header_gives_a_share_or_none(files, container, data):
     content = bytearray((files / f"a.{container}").read_bytes())
     for at in data.draw(st.lists(st.integers(0, 200), max_size=8)):
         content[at] = data.draw(st.integers(0, 255))
@@ -87,7 +87,7 @@ def test_a_file_of_any_bytes_is_judged(files, container, data):
 
 
 @pytest.mark.parametrize("container", ["mkv", "avi"])
-def test_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container):
+def test_a_segment_with_a_late_start_time_is_whole(tmp_path, container):
     """Pieces of a longer file are such files."""
     codec = "h264" if container == "mkv" else "mpeg4"
     make_video(tmp_path / f"long.{container}", codec=codec, frames=75, gop=25, extra=["-bf", "0"])
@@ -95,7 +95,7 @@ def test_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container):
     run_ffmpeg("-i", tmp_path / f"long.{container}", "-c", "copy", "-f", "segment", "-segment_time", "1", pieces)
     for number in range(3):
         piece = tmp_path / f"piece{number}.{container}"
-        assert frames_of(piece) == truth(piece) == 25
+        assert frames_of(piece) == num_decodable(piece) == 25
         cut = tmp_path / f"cut{number}.{container}"
         cut.write_bytes(piece.read_bytes()[: piece.stat().st_size // 2])
         with pytest.raises(VideoError, match=r"truncated: |damaged"):
@@ -112,11 +112,11 @@ def test_dropped_frames_of_an_avi_are_not_missing(tmp_path):
     )
     with Source(source) as video:
         assert video.stream.frames > 70
-    assert frames_of(source) == truth(source) == 40
+    assert frames_of(source) == num_decodable(source) == 40
 
 
 @pytest.mark.parametrize("container", ["avi", "mkv", "flv", "ogv"])
-def test_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, container):
+def test_headers_written_to_a_pipe_are_not_truncation(files, tmp_path, container):
     """The header of such an AVI says 2**30 frames."""
     muxer = {"mkv": "matroska", "ogv": "ogg"}.get(container, container)
     command = [FFMPEG, "-v", "error", "-i", files / f"a.{container}", "-c", "copy", "-f", muxer, "-"]
@@ -125,21 +125,21 @@ def test_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, contain
     if container == "avi":
         with Source(piped) as video:
             assert video.stream.frames == 2**30
-    assert frames_of(piped) == truth(piped) == 40
+    assert frames_of(piped) == num_decodable(piped) == 40
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "wmv", "flv", "ogv", "ts"])
-def test_a_last_picture_that_stays_is_not_missing(tmp_path, container):
+def test_a_long_last_frame_is_not_truncation(tmp_path, container):
     """The last picture lasts 8 s, as in a screen recording."""
     source = tmp_path / f"long_last.{container}"
-    stay = "setts=duration='if(eq(N,39),8/TB,DURATION)'"
+    long_last = "setts=duration='if(eq(N,39),8/TB,DURATION)'"
     picture = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1.6"]
-    run_ffmpeg(*picture, *CONTAINERS[container], "-bf", "0", "-bsf:v", stay, source)
-    assert frames_of(source) == truth(source) == 40
+    run_ffmpeg(*picture, *CONTAINERS[container], "-bf", "0", "-bsf:v", long_last, source)
+    assert frames_of(source) == num_decodable(source) == 40
 
 
 @pytest.mark.parametrize(("container", "sound"), [("mkv", "aac"), ("webm", "libopus")])
-def test_a_file_with_sound_that_is_cut_is_truncated(tmp_path, container, sound):
+def test_a_truncated_file_with_sound_is_detected(tmp_path, container, sound):
     """The duration that counts is that of the video stream."""
     source = tmp_path / f"a.{container}"
     inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=2", "-f", "lavfi", "-i", "sine=d=2"]

@@ -21,7 +21,7 @@ def in_file(parts):
 
 
 @given(st.lists(fragment, min_size=1, max_size=40), st.randoms())
-def test_what_is_packed_is_unpacked(parts, random):
+def test_packing_and_unpacking_keeps_fragments(parts, random):
     fragments = in_file(parts)
     random.shuffle(fragments)  # members of a zip can be in any order
     packed = PackedFragments.of(fragments)
@@ -32,12 +32,12 @@ def test_what_is_packed_is_unpacked(parts, random):
 
 
 @given(st.lists(st.integers(0, 1 << 30), min_size=2, max_size=40))
-def test_fragments_in_files_of_their_own_all_start_at_their_first_byte(sizes):
+def test_fragments_in_separate_files_start_at_byte_0(sizes):
     fragments = [Fragment(0, size, 1) for size in sizes]
     assert list(PackedFragments.of(fragments)) == fragments
 
 
-def test_numbers_are_counted_as_a_plain_sum_counts_them():
+def test_unpacked_units_match_a_hand_count():
     fragments = in_file([(7, 10, 3, False), (0, 20, 2, False), (5, 1, 4, True)])
     units = unpack_units(PackedFragments.of(fragments).table, init_size=6)
     assert units.init == (1, 7)
@@ -47,21 +47,21 @@ def test_numbers_are_counted_as_a_plain_sum_counts_them():
     assert units.deflated.tolist() == [False, False, True]
 
 
-def test_single_frames_take_little_more_than_the_entropy_of_their_sizes():
+def test_packed_size_is_close_to_the_entropy():
     """Differences of sizes are two-sided geometric: 7.9 bits each, which no code can beat."""
     rng = np.random.default_rng(0)
     spread = np.exp(-1 / 64)
     steps = rng.geometric(1 - spread, 3000) - rng.geometric(1 - spread, 3000)
     values, counts = np.unique(steps, return_counts=True)
     assert len(values) > 300
-    likely = counts / counts.sum()
-    entropy = -(likely * np.log2(likely)).sum()
+    probabilities = counts / counts.sum()
+    entropy = -(probabilities * np.log2(probabilities)).sum()
     sizes = 40_000 + np.cumsum(steps)
     table = pack_units(np.cumsum(sizes) - sizes, sizes, np.ones(3000, np.int64), np.zeros(3000, np.bool_))
     assert entropy < 8 * len(table) / 3000 < entropy + 1
 
 
-def test_pictures_of_one_size_take_no_bytes_each():
+def test_frames_of_equal_size_take_no_bytes_each():
     fragments = in_file([(30, 38016, 1, False)] * 300)
     assert len(PackedFragments.of(fragments).table) < 20
 
@@ -76,7 +76,7 @@ def test_pictures_of_one_size_take_no_bytes_each():
         [Fragment(0, 1 << 50, 1)],
     ],
 )
-def test_what_no_file_has_is_not_packed(fragments):
+def test_impossible_fragments_are_not_packed(fragments):
     with pytest.raises(ValueError, match=r"fragments|claims"):
         PackedFragments.of(fragments)
 
@@ -87,7 +87,7 @@ def number(value):
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         (b"", "damaged"),
         (b"\x80" * 30, "damaged"),
@@ -100,12 +100,12 @@ def number(value):
         (bytes([2, 2, 9, 0, 8, 0, 0, 3, 0]), "overlap"),  # two of 4 bytes that overlap by 2
     ],
 )
-def test_a_table_that_cannot_be_is_refused(table, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_tables_are_refused(table, message):
+    with pytest.raises(ValueError, match=message):
         unpack_units(table)
 
 
-def test_a_table_of_the_most_fragments_is_read():
+def test_a_table_with_the_maximum_of_fragments_is_read():
     table = bytes([0]) + number(MAX_UNITS) + bytes([0, 0, 2, 0])  # one byte each
     assert unpack_units(table).ends[-1] == MAX_UNITS
 

@@ -31,15 +31,15 @@ def draws(count=1500, cfg=Config(), num_frames=400):  # noqa: B008
 
 
 @given(num_frames=st.integers(33, 400), seed=st.integers(0, 2**40))
-def test_two_clips_follow_each_other_at_one_speed_and_the_stills_are_at_one_place_of_both(num_frames, seed):
+def test_clips_are_consecutive_at_one_speed_and_stills_at_one_offset(num_frames, seed):
     frames = plan(video(num_frames), generator(seed, Stream.SAMPLE, 0), Config())["frames"]
     both, stills = frames[:32], frames[32:]
     # One start and speed must explain all 32 numbers: each pair bounds the speed from both sides.
     k = np.arange(32)
     later, earlier = np.nonzero(k[:, None] > k)
     gaps, steps = both[later] - both[earlier], later - earlier
-    least, most = ((gaps - 1) / steps).max(), ((gaps + 1) / steps).min()
-    assert max(least, 1) <= min(most, 3, num_frames / 32)
+    min_speed, max_speed = ((gaps - 1) / steps).max(), ((gaps + 1) / steps).min()
+    assert max(min_speed, 1) <= min(max_speed, 3, num_frames / 32)
     assert both[-1] <= num_frames - 1
     assert [both[a] == stills[0] and both[a + 16] == stills[1] for a in range(16)].count(True) >= 1
 
@@ -57,7 +57,7 @@ class Fixed:
         return self.integers_left.pop(0)
 
 
-def test_the_numbers_are_those_of_the_formula():
+def test_frame_numbers_follow_the_formula():
     expected = [min(round(1.25 * k + 7), 44) for k in range(32)]  # Python rounds halves to even too
     assert (expected[2], expected[6], expected[31]) == (10, 14, 44)  # 9.5, 14.5 and 45.75
     frames = draw_frames(45, cast(np.random.Generator, Fixed()), Config())
@@ -73,7 +73,7 @@ def test_speed_is_uniform_up_to_three_or_what_the_video_allows():
         assert abs(np.quantile(speed, [0.1, 0.9]) - (1 + (most - 1) * np.array([0.1, 0.9]))).max() < 0.08
 
 
-def test_starts_and_anchors_are_spread_over_all_places():
+def test_starts_and_anchors_cover_all_positions():
     frames = draws()["frames"]
     assert frames[:, 0].min() < 5
     assert frames[:, 31].max() > 393
@@ -84,7 +84,7 @@ def test_starts_and_anchors_are_spread_over_all_places():
 # The four views.
 
 
-def test_every_view_has_a_box_and_a_flip_of_its_own():
+def test_every_view_has_its_own_box_and_flip():
     drawn = draws()
     assert np.abs(drawn["box_mirror"].mean(0) - 0.5).max() < 0.05
     assert np.abs(np.corrcoef(drawn["box_mirror"].T) - np.eye(4)).max() < 0.1
@@ -100,7 +100,7 @@ def gray_channels(matrices):
     return np.where(used.sum(-1) == 1, used.argmax(-1), -1)
 
 
-def test_half_of_the_views_are_gray_of_one_channel_each():
+def test_half_of_the_views_are_gray_from_one_channel():
     channels = gray_channels(draws()["color_matrix"])
     views = channels[:, [0, 16, 32, 33]]
     assert (channels[:, :16] == views[:, :1]).all()
@@ -110,7 +110,7 @@ def test_half_of_the_views_are_gray_of_one_channel_each():
     assert np.abs(np.bincount(views[views >= 0]) / (views >= 0).sum() - 1 / 3).max() < 0.05
 
 
-def test_the_originals_gray_changes_its_channel_from_frame_to_frame_and_stills_with_it():
+def test_gray_per_frame_changes_the_channel_every_frame():
     channels = gray_channels(draws(300, PER_FRAME)["color_matrix"]).reshape(300, 4, 16)
     gray = channels[channels.min(-1) >= 0]
     assert ((channels >= 0).all(-1) == (channels >= 0).any(-1)).all()  # a view is all gray or not at all
@@ -122,7 +122,7 @@ def test_the_originals_gray_changes_its_channel_from_frame_to_frame_and_stills_w
     assert (frames[48:] == frames[48]).all()
 
 
-def test_one_jitter_holds_for_all_frames_of_a_view_and_no_two_views_share_it():
+def test_each_view_has_its_own_jitter_for_all_frames():
     drawn = draws(50)
     for key in ("color_matrix", "color_pivot"):
         first, second, *_ = np.split(drawn[key], [16, 32, 33], axis=1)
@@ -136,7 +136,7 @@ def test_one_jitter_holds_for_all_frames_of_a_view_and_no_two_views_share_it():
 
 
 @pytest.mark.parametrize("cfg", [Config(4, 48), Config(4, 48, reference=Reference(gray_per_frame=True))])
-def test_views_are_what_pil_crops_flips_and_scales(cfg):
+def test_views_match_pil(cfg):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 200, (sum(cfg.lengths), 6, 8, 3), dtype=np.uint8)
     pictures = [Image.fromarray(c).resize((96, 72), Image.Resampling.BICUBIC) for c in coarse]

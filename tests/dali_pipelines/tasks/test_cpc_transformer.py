@@ -11,7 +11,7 @@ from dali_pipelines.tasks.cpc_transformer import Config as Plan
 from tests.helpers.plans import plans
 
 
-def test_frames_are_three_apart_and_start_where_the_spec_has_them():
+def test_frames_are_three_apart_with_the_specs_starts():
     """specs/cpc_transformer.md 1."""
     frames = np.array([plan["frames"] for plan in plans("cpc_transformer", Plan(), 400, num_frames=30)])
     assert (np.diff(frames) == 3).all()
@@ -24,7 +24,7 @@ def test_a_smaller_size_shows_the_same_region():
     assert Task("cpc_transformer", Plan(size=128)).batch_schema["clips"][0] == (3, 5, 128, 128)
 
 
-def test_half_of_the_frames_are_gray_each_for_itself_from_each_channel_alike():
+def test_each_frame_is_gray_half_the_time_from_a_random_channel():
     colors = [frame_colors(generator(0, Stream.SAMPLE, 0, row), 5) for row in range(400)]
     # Gray maps do not distinguish two colors with the same value in one channel.
     by_channel = np.array(
@@ -36,12 +36,12 @@ def test_half_of_the_frames_are_gray_each_for_itself_from_each_channel_alike():
     assert np.abs(by_channel.mean(axis=0) - 1 / 6).max() < 0.03
 
 
-def test_no_two_frames_share_their_colors():
+def test_every_frame_has_its_own_colors():
     matrices = np.array([c.matrix for c in frame_colors(generator(0, Stream.SAMPLE, 0, 0), 6)])
     assert len(np.unique(matrices.round(6), axis=0)) == 6
 
 
-def test_brightness_reaches_from_half_to_one_and_a_half():
+def test_brightness_ranges_from_half_to_one_and_a_half():
     """Only brightness scales the mean of a gray picture; contrast, saturation and hue keep it (hue adds some
     thousandths, because YIQ's coefficients have three digits)."""
     maps = frame_colors(generator(0, Stream.SAMPLE, 0, 1), 1500)
@@ -51,7 +51,7 @@ def test_brightness_reaches_from_half_to_one_and_a_half():
     assert abs(scale.mean() - 1) < 0.02
 
 
-def test_clips_differ_from_frame_to_frame_in_color_but_not_in_place(vp9_store):
+def test_frames_of_a_clip_share_the_crop_but_not_the_colors(vp9_store):
     """The store's videos slide to the right by 2 pixels a frame, so their columns tell the position."""
     cfg = Plan(size=96, crop_size=96, short_sides=(160,), flip_prob=0.0)
     loader = ClipLoader(vp9_store, Task("cpc_transformer", cfg), batch_size=6)

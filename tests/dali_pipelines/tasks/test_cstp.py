@@ -31,14 +31,14 @@ TRUNCATED = {1: (0, 2, 6, 9, 12), 2: (0, 5, 12, 18, 24), 4: (0, 11, 24, 36, 48),
 
 
 @pytest.mark.parametrize(("num_frames", "classes"), [(1, 1), (29, 1), (30, 2), (59, 2), (60, 3), (119, 3), (120, 4)])
-def test_strides_are_uniform_among_those_that_fit_the_video(num_frames, classes):
+def test_strides_are_uniform_among_those_that_fit(num_frames, classes):
     rng = np.random.default_rng(0)
     drawn = [random_stride(num_frames, rng, length=16) for _ in range(2000)]
     np.testing.assert_allclose(shares(drawn, 4), [1 / classes] * classes + [0] * (4 - classes), atol=0.04)
 
 
 @given(st.integers(1, 400), st.integers(0, 3), st.booleans(), st.integers(0, 2**32))
-def test_two_clips_share_the_part_of_their_time_that_the_label_says(num_frames, playback, truncate, seed):
+def test_temporal_label_is_the_overlap_of_the_clips(num_frames, playback, truncate, seed):
     stride = STRIDES[playback]
     rng = np.random.default_rng(seed)
     first, second, share = overlapping_starts(num_frames, rng, length=16, stride=stride, truncate=truncate)
@@ -67,13 +67,13 @@ def exact_marginal(num_frames, stride):
 
 
 @pytest.mark.parametrize(("num_frames", "stride"), [(300, 8), (100, 4), (150, 8)])
-def test_large_overlaps_come_as_often_as_rejection_makes_them(num_frames, stride):
+def test_temporal_overlaps_have_the_marginal_of_rejection_sampling(num_frames, stride):
     rng = np.random.default_rng(1)
     drawn = [overlapping_starts(num_frames, rng, length=16, stride=stride)[2] for _ in range(6000)]
     np.testing.assert_allclose(shares(drawn, 5), exact_marginal(num_frames, stride), atol=0.025)
 
 
-def test_overlaps_in_time_have_the_specs_marginals_on_kinetics():
+def test_temporal_overlaps_have_the_specs_marginals_on_kinetics():
     # 300 frames and equally frequent strides: nearly all of Kinetics (specs/cstp.md 1.3 includes shorter videos).
     marginal = np.mean([exact_marginal(300, stride) for stride in STRIDES], axis=0)
     np.testing.assert_allclose(marginal, [0.238, 0.216, 0.197, 0.182, 0.168], atol=0.01)
@@ -83,7 +83,7 @@ def test_overlaps_in_time_have_the_specs_marginals_on_kinetics():
 
 
 @given(st.integers(16, 500), st.integers(16, 500), st.integers(0, 2**32))
-def test_two_boxes_share_the_part_of_their_area_that_the_label_says(height, width, seed):
+def test_spatial_label_is_the_overlap_of_the_boxes(height, width, seed):
     rng = np.random.default_rng(seed)
     y, x, h, w = first = random_box(height, width, rng, area=(0.2, 1))
     (top, left, *size), share = overlapping_box(first, height, width, rng)
@@ -98,11 +98,11 @@ def test_two_boxes_share_the_part_of_their_area_that_the_label_says(height, widt
 def drawn_pairs(count, *, rotated):
     rng = np.random.default_rng(2)
     for _ in range(count):
-        quarters = rng.integers(4, size=2)
-        yield quarters, *draw_boxes(WIDE, quarters, rng, rotated=rotated)
+        quarter_turns = rng.integers(4, size=2)
+        yield quarter_turns, *draw_boxes(WIDE, quarter_turns, rng, rotated=rotated)
 
 
-def test_overlaps_in_space_have_the_specs_marginals():
+def test_spatial_overlaps_have_the_specs_marginals():
     drawn = [spatial for _, _, spatial in drawn_pairs(8000, rotated=False)]
     np.testing.assert_allclose(shares(drawn, 5), [0.654, 0.206, 0.087, 0.039, 0.015], atol=0.015)
 
@@ -113,7 +113,7 @@ def shared_area(boxes):
     return common[0] * common[1] / (h * w)
 
 
-def test_boxes_compared_in_turned_pictures_are_the_originals():
+def test_rotated_comparison_has_the_originals_statistics():
     """Compare shares of classes and of boxes outside the picture, and each class's true overlap (specs/cstp.md 1.6)."""
     pairs = list(drawn_pairs(8000, rotated=True))
     spatial = np.array([share for *_, share in pairs])
@@ -125,20 +125,20 @@ def test_boxes_compared_in_turned_pictures_are_the_originals():
     np.testing.assert_allclose(means, [0.72, 0.63, 0.57, 0.51, 0.42], atol=0.05)
 
 
-@pytest.mark.parametrize("quarters", range(4))
-def test_a_box_of_a_turned_picture_is_found_in_the_picture_itself(quarters):
+@pytest.mark.parametrize("quarter_turns", range(4))
+def test_unrotated_finds_the_box_in_the_original_picture(quarter_turns):
     picture = np.arange(12 * 20).reshape(12, 20)
-    turned = np.rot90(picture, quarters)
+    turned = np.rot90(picture, quarter_turns)
     y, x, h, w = 3, 2, 7, 5
-    y0, x0, h0, w0 = unrotated((y, x, h, w), quarters, 12, 20)
+    y0, x0, h0, w0 = unrotated((y, x, h, w), quarter_turns, 12, 20)
     expected = turned[y : y + h, x : x + w]
-    assert (np.rot90(picture[y0 : y0 + h0, x0 : x0 + w0], quarters) == expected).all()
+    assert (np.rot90(picture[y0 : y0 + h0, x0 : x0 + w0], quarter_turns) == expected).all()
 
 
 # Appearance.
 
 
-def test_looks_are_as_frequent_as_the_spec_says():
+def test_appearance_changes_have_the_specs_frequencies():
     rng, cfg = np.random.default_rng(3), Config()
     looks = [draw_appearance(rng, cfg) for _ in range(6000)]
     angles, sigmas = (np.array(values) for values in list(zip(*looks, strict=True))[::2])
@@ -152,7 +152,7 @@ def test_looks_are_as_frequent_as_the_spec_says():
     assert all((one.matrix == colors[0].matrix).all() for _, colors, _ in looks for one in colors)
 
 
-def test_the_originals_gray_flickers():
+def test_gray_per_frame_flickers():
     rng, cfg = np.random.default_rng(4), Config(reference=Reference(gray_per_frame=True))
     looks = [[one.matrix for one in draw_appearance(rng, cfg)[1]] for _ in range(300)]
     flickering = [any((one != look[0]).any() for one in look) for look in looks]
@@ -162,7 +162,7 @@ def test_the_originals_gray_flickers():
 
 
 @pytest.mark.parametrize("same_start", [False, True])
-def test_each_clip_has_its_own_frames_and_the_original_shows_the_first_clip_twice(same_start):
+def test_same_start_shows_the_first_clip_twice(same_start):
     rng, cfg = np.random.default_rng(5), Config(reference=Reference(same_start=same_start))
     plans = [plan(WIDE, rng, cfg) for _ in range(50)]
     common = [len(np.intersect1d(drawn["frames"][:16], drawn["frames"][16:])) for drawn in plans]
@@ -172,7 +172,7 @@ def test_each_clip_has_its_own_frames_and_the_original_shows_the_first_clip_twic
 
 
 @pytest.mark.parametrize("num_frames", [1, 7, 8, 14, 15, 16])
-def test_a_short_video_has_one_clip_twice_at_its_own_speed(num_frames):
+def test_a_short_video_shows_one_clip_twice_at_speed_1(num_frames):
     drawn = plan(video(num_frames, 341, 256), np.random.default_rng(6), Config())
     assert (drawn["playback"].item(), drawn["temporal"].item()) == (0, 0)
     assert drawn["frames"].tolist() == [j % num_frames for j in range(16)] * 2

@@ -37,7 +37,7 @@ def find_plans(count, cfg, size: tuple[int, int], *, plain):
 
 
 @pytest.mark.parametrize("flip_last", [False, True])
-def test_a_plain_clip_is_its_box_scaled_by_pil_turned_by_its_label_and_mirrored(flip_last):
+def test_plain_clips_match_pil(flip_last):
     cfg = Config(num_frames=6, size=48, reference=Reference(flip_last=flip_last))
     plans = find_plans(12, cfg, (100, 80), plain=True)
     clip = smooth(12, 80, 100)
@@ -50,18 +50,18 @@ def test_a_plain_clip_is_its_box_scaled_by_pil_turned_by_its_label_and_mirrored(
             (y, x), (h, w) = drawn["box_start"][v], drawn["box_shape"][v]
             box = clip[frame, y : y + h, x : x + w]
             expected = np.asarray(Image.fromarray(box).resize((48, 48), Image.Resampling.BICUBIC))
-            mirror, quarters = bool(drawn["box_mirror"][v]), int(drawn["rotation"][v])
+            mirror, quarter_turns = bool(drawn["box_mirror"][v]), int(drawn["rotation"][v])
             if mirror and not flip_last:
                 expected = expected[:, ::-1]
-            expected = np.rot90(expected, quarters)
+            expected = np.rot90(expected, quarter_turns)
             if mirror and flip_last:
                 expected = expected[:, ::-1]
             np.testing.assert_allclose(result[frame] * 127.5 + 127.5, expected, atol=2.6)
-            seen.add((mirror, quarters % 2))
+            seen.add((mirror, quarter_turns % 2))
     assert len(seen) == 4  # mirrored and not, sideways and not
 
 
-def test_strong_clips_are_blurred_colored_and_turned_a_little_each_in_its_own_way():
+def test_each_clip_has_its_own_blur_colors_and_small_rotation():
     cfg = Config(num_frames=6, size=48)
     plans = find_plans(4, cfg, (100, 80), plain=False)
     for drawn in plans:
@@ -81,25 +81,25 @@ def test_strong_clips_are_blurred_colored_and_turned_a_little_each_in_its_own_wa
 # Annotations.
 
 
-def test_annotations_draw_the_same_part_of_the_picture_in_both_clips_and_know_where_up_is():
+def test_annotations_mark_the_shared_area_and_the_up_direction():
     cfg = Config(num_frames=6, size=64)
     rows, columns = np.mgrid[:80, :100].astype(np.float32) * (255 / 100)
     ramp = np.tile(np.stack([rows, columns, 0 * rows], -1).astype(np.uint8), (12, 1, 1, 1))
     plans = find_plans(16, cfg, (100, 80), plain=True)
     for drawn, result in zip(plans, execute(plans, [ramp] * 16, cfg), strict=True):
-        said = annotate(drawn, cfg)
-        assert said.boxes is not None
-        assert said.up is not None
+        notes = annotate(drawn, cfg)
+        assert notes.boxes is not None
+        assert notes.up is not None
         means, sizes = [], []
         for v in range(2):
-            assert f"rotated by {90 * drawn['rotation'][v]} degrees" in said.captions[v]
-            x1, y1, x2, y2 = np.rint(said.boxes[v, 0, 0]).astype(int)
+            assert f"rotated by {90 * drawn['rotation'][v]} degrees" in notes.captions[v]
+            x1, y1, x2, y2 = np.rint(notes.boxes[v, 0, 0]).astype(int)
             assert 0 <= x1 < x2 <= 64
             assert 0 <= y1 < y2 <= 64
             sizes.append((x2 - x1) * (y2 - y1) / 64**2)
             inside = result[6 * v, y1:y2, x1:x2] * 127.5 + 127.5
             means.append(inside.mean((0, 1)) * 100 / 255)
-            up = np.radians(said.up[v])  # counterclockwise; 0 is up in the clip
+            up = np.radians(notes.up[v])  # counterclockwise; 0 is up in the clip
             down, right = np.gradient(result[6 * v, 8:56, 8:56, 0])
             climb = np.array([-right.mean(), down.mean()])  # direction (right, up) of falling row numbers
             np.testing.assert_allclose(climb / np.hypot(*climb), [-np.sin(up), np.cos(up)], atol=0.05)
@@ -107,7 +107,7 @@ def test_annotations_draw_the_same_part_of_the_picture_in_both_clips_and_know_wh
         np.testing.assert_allclose(sizes, RATES[drawn["spatial"]], atol=0.06)
 
 
-def test_labels_travel_with_their_clips(vp9_store):
+def test_labels_stay_with_their_clips(vp9_store):
     task = Task("cstp", Config(num_frames=6, size=32))
     loader = ClipLoader(vp9_store, task, batch_size=4, seed=3, shuffle=False)
     batch = next(iter(loader))

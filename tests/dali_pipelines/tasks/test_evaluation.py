@@ -40,7 +40,7 @@ def test_uniform_clips_start_where_the_spec_says():
     assert clips(50, Config(num_frames=32, stride=1, test=Test(clips=1)))[:, 0].tolist() == [9]
 
 
-def test_windows_start_where_the_spec_says_and_a_last_one_ends_with_the_video():
+def test_windows_start_where_the_spec_says_and_the_last_ends_the_video():
     """F = 164, T = 32: nine windows from 0 to 120, plus ours at 132 for the tail that the original omits."""
     found = clips(164, COCLR)
     assert found[:, 0].tolist() == [*range(0, 121, 15), 132]
@@ -52,7 +52,7 @@ def test_windows_start_where_the_spec_says_and_a_last_one_ends_with_the_video():
 
 
 @given(st.integers(1, 400), st.integers(1, 20), st.integers(1, 4), st.integers(1, 60))
-def test_windows_leave_no_frame_of_the_span_unseen(frames, length, stride, step):
+def test_windows_cover_every_frame(frames, length, stride, step):
     cfg = Config(num_frames=length, stride=stride, test=Test(clips="windows", window_step=step))
     found, span = clips(frames, cfg), length * stride
     starts = found[:, 0].tolist()
@@ -62,7 +62,7 @@ def test_windows_leave_no_frame_of_the_span_unseen(frames, length, stride, step)
     assert found.tolist() == [[min(s + stride * k, frames - 1) for k in range(length)] for s in starts]
 
 
-def test_a_random_clip_is_one_at_any_start_and_the_same_for_the_same_generator():
+def test_random_clip_starts_are_uniform_and_reproducible():
     cfg = dataclasses.replace(COCLR, test=Test(clips="random"))
     rng = np.random.default_rng(0)
     starts = np.array([clips_of(40, rng, cfg)[0, 0] for _ in range(900)])  # 0 to 8
@@ -78,11 +78,11 @@ def test_a_random_clip_is_one_at_any_start_and_the_same_for_the_same_generator()
 
 
 @pytest.mark.parametrize("crops", CROPS)
-@pytest.mark.parametrize("wanted", [10, 37, "windows", "random"])
+@pytest.mark.parametrize("test_clips", [10, 37, "windows", "random"])
 @settings(max_examples=25, deadline=None)  # a busy machine is not a failure
 @given(lengths=st.lists(st.integers(1, 500), min_size=1, max_size=4))
-def test_the_parts_of_a_video_hold_every_clip_of_it_exactly_once(vp9_store, lengths, wanted, crops):
-    cfg = Config(num_frames=8, size=16, test=Test(clips=wanted, crops=crops, short_side=20))
+def test_parts_hold_every_clip_of_a_video_once(vp9_store, lengths, test_clips, crops):
+    cfg = Config(num_frames=8, size=16, test=Test(clips=test_clips, crops=crops, short_side=20))
     index = vp9_store.select(range(len(lengths))).with_columns(num_frames=np.array(lengths, np.int32))
     samples = parts(index, cfg)
     names = samples.names.texts()
@@ -98,7 +98,7 @@ def test_the_parts_of_a_video_hold_every_clip_of_it_exactly_once(vp9_store, leng
         assert (frames[known:] == frames[known - 1]).all()
         found[name] += frames[:known].tolist()
     for length, of_video in zip(lengths, found.values(), strict=True):
-        if wanted == "random":
+        if test_clips == "random":
             assert len(of_video) == 1
         else:
             assert of_video == clips(length, cfg).tolist()
@@ -141,7 +141,7 @@ def slices(picture: np.ndarray, crops: str, width: int, height: int, *, cubic: b
 
 @pytest.mark.parametrize("crops", CROPS)
 @pytest.mark.parametrize(("width", "height", "scaled"), [(60, 48, (80, 64)), (48, 60, (64, 80)), (96, 96, (64, 64))])
-def test_crops_are_slices_of_the_scaled_picture_in_the_order_of_the_spec(crops, width, height, scaled):
+def test_crops_are_slices_of_the_scaled_picture_in_the_specs_order(crops, width, height, scaled):
     """Pictures are landscape, portrait and square, enlarged and reduced; PIL rounds to whole levels twice.
 
     All these crops are on even pixels; tests/dali_pipelines/pixels/test_crop.py has others.
@@ -156,7 +156,7 @@ def test_crops_are_slices_of_the_scaled_picture_in_the_order_of_the_spec(crops, 
             np.testing.assert_allclose(view, cut, atol=1.6)
 
 
-def test_the_scaling_may_be_bicubic_as_in_the_tests_of_cstp_and_coclr():
+def test_scaling_can_be_bicubic():
     """The result must differ clearly from bilinear scaling."""
     cfg = Config(num_frames=1, size=SIZE, scaling="bicubic", test=Test(clips=1, crops="center", short_side=SHORT))
     picture = np.random.default_rng(3).integers(64, 192, (96, 120, 3), dtype=np.uint8)  # PIL clips between passes
@@ -166,7 +166,7 @@ def test_the_scaling_may_be_bicubic_as_in_the_tests_of_cstp_and_coclr():
     assert np.abs(found - bilinear).max() > 10
 
 
-def test_crops_differ_and_the_ten_are_five_and_their_mirror_images():
+def test_ten_crops_are_five_crops_and_their_mirror_images():
     cfg = Config(num_frames=1, size=SIZE, test=Test(clips=1, crops="ten", short_side=SHORT))
     found = seen(video(9, 60, 48), smooth(1, 48, 60)[0], cfg)[:, 0]
     np.testing.assert_allclose(found[5:], found[:5, :, ::-1], atol=1.1)
@@ -188,7 +188,7 @@ def test_a_fixed_aspect_squeezes_the_video_to_171_x_128():
 # Colors.
 
 
-def test_jitter_changes_three_clips_in_ten_each_with_all_its_frames_and_is_off_unless_asked_for():
+def test_jitter_changes_whole_clips_in_three_of_ten_and_is_off_by_default():
     jitter = Config(num_frames=2, test=Test(clips=8, reference=TestReference(jitter=True)))
     changed = []
     for seed in range(250):
@@ -199,7 +199,7 @@ def test_jitter_changes_three_clips_in_ten_each_with_all_its_frames_and_is_off_u
     assert not any(name.startswith("color") for name in plan(video(), np.random.default_rng(0), Config()))
 
 
-def test_jittered_clips_show_other_colors_the_same_in_every_crop():
+def test_jittered_clips_have_the_same_colors_in_every_crop():
     still = smooth(1, 48, 48)[0]
     test = Test(clips=5, crops="three", short_side=SIZE)
     cfg = Config(num_frames=1, size=SIZE, test=dataclasses.replace(test, reference=TestReference(jitter=True)))
@@ -212,7 +212,7 @@ def test_jittered_clips_show_other_colors_the_same_in_every_crop():
     assert (jittered == jittered[:1]).all()  # three crops of a square picture are the same
 
 
-def test_the_loader_gives_the_crops_and_clips_of_a_video_in_their_places(vp9_store):
+def test_the_loader_orders_crops_then_clips(vp9_store):
     """The axes are (crops, M): the first of five crops equals the center crop, clip for clip."""
     batches = {}
     for crops in ("center", "five"):

@@ -30,7 +30,7 @@ def test_the_views_of_a_video_are_drawn_independently(plans):
         assert np.isclose(sides, expected, rtol=0, atol=1).mean() == pytest.approx(1 / 3, abs=0.03)
 
 
-def test_each_clip_has_a_stride_of_its_own_from_1_to_4(plans):
+def test_each_clip_has_its_own_stride_from_1_to_4(plans):
     clips = np.array([plan["frames"].reshape(2, 16) for plan in plans]).astype(int)
     steps = np.diff(clips, axis=2).mean(2)  # jitter changes it by at most 3/15
     strides = np.round(steps).astype(int)
@@ -39,7 +39,7 @@ def test_each_clip_has_a_stride_of_its_own_from_1_to_4(plans):
     assert shares == pytest.approx(np.full((4, 4), 1 / 16), abs=0.02)
 
 
-def test_colors_and_crop_hold_for_a_whole_view(plans):
+def test_all_frames_of_a_view_share_their_colors(plans):
     for plan in plans[:50]:
         for name in ("color_kind", "color_matrix", "color_pivot", "color_offset"):
             views = plan[name].reshape(2, 16, -1)

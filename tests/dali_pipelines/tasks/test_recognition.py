@@ -51,7 +51,7 @@ def plain(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("normalization", ["imagenet", "half"])
 @pytest.mark.parametrize(("width", "height"), [(100, 80), (72, 90)])
-def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, height, normalization):
+def test_crops_match_pil_at_every_scale(width, height, normalization):
     """Every crop equals that part of the picture scaled by PIL, in whole gray levels, mirrored or not."""
     cfg = Config(num_frames=2, size=48, short_sides=(48, 64), flip_prob=0.5, normalization=normalization)
     clip = smooth(2, height, width)
@@ -67,7 +67,7 @@ def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, h
     assert len(seen) == 4  # both scales, mirrored and not
 
 
-def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
+def test_a_fixed_aspect_squeezes_the_video_to_the_originals_sizes():
     """specs/ctp.md 3: (149, 112), (171, 128), (192, 144), whatever the video's shape.
 
     In a large video, rounding to even pixels is a tenth of a pixel of these sizes.
@@ -80,7 +80,7 @@ def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
     assert sizes == {(149, 112), (171, 128), (192, 144)}
 
 
-def test_a_crop_by_area_is_pils_bicubic_of_the_box_mirrored_after():
+def test_crops_by_area_match_pils_bicubic_then_mirror():
     cfg = Config(num_frames=2, size=40, scaling="bicubic", **COCLR)
     clip = smooth(2, 80, 100)
     plans = [plain(drawn) for drawn in draw(12, video(100, 80), cfg)]
@@ -94,13 +94,13 @@ def test_a_crop_by_area_is_pils_bicubic_of_the_box_mirrored_after():
 
 
 @pytest.mark.parametrize("more", [{}, COCLR], ids=["ctp", "coclr"])
-def test_colors_change_all_frames_of_a_clip_alike_before_the_normalization(more):
+def test_colors_change_all_frames_alike_before_normalization(more):
     cfg = Config(num_frames=3, size=32, short_sides=(32,), **more)
     clip = np.tile(smooth(1, 64, 64), (3, 1, 1, 1))
     plans = [drawn for drawn in draw(60, video(64, 64), cfg) if (drawn["color_matrix"] != np.eye(3)).any()][:6]
     assert len(plans) == 6
-    results, plains = shown(plans, clip, cfg), shown([plain(drawn) for drawn in plans], clip, cfg)
-    for drawn, result, base in zip(plans, results, plains, strict=True):
+    results, without_colors = shown(plans, clip, cfg), shown([plain(drawn) for drawn in plans], clip, cfg)
+    for drawn, result, base in zip(plans, results, without_colors, strict=True):
         assert (result == result[:1]).all()
         matrix, pivot, offset = (drawn[f"color_{name}"][0].astype(float) for name in ("matrix", "pivot", "offset"))
         mean = base[0].mean((0, 1))
@@ -108,7 +108,7 @@ def test_colors_change_all_frames_of_a_clip_alike_before_the_normalization(more)
         np.testing.assert_allclose(result[0], expected, rtol=0, atol=0.55)  # rounding to whole levels
 
 
-def test_shares_of_flips_and_colors_are_those_of_the_spec():
+def test_flips_and_color_changes_have_the_specs_shares():
     """In 4000 draws, 5 standard deviations are at most 0.04. CtP changes no color with probability 0.8^3."""
     for cfg, flips, colored in ((Config(), 0.35, 1 - 0.8**3), (Config(**COCLR), 0.5, 0.3)):
         plans = draw(4000, video(128, 96), cfg)
@@ -120,7 +120,7 @@ def test_shares_of_flips_and_colors_are_those_of_the_spec():
         assert np.mean(changed) == pytest.approx(colored, abs=0.04)
 
 
-def test_areas_are_uniform_where_every_aspect_fits_and_aspects_are_from_three_to_four():
+def test_areas_are_uniform_and_aspects_from_3_4_to_4_3():
     """Small boxes always fit. Chi-squared of 4000 draws in 10 bins, 99.9 % limit 27.9."""
     plans = draw(4000, video(400, 400), Config(area=(0.2, 0.5)))
     boxes = np.stack([p["box_shape"][0] for p in plans]).astype(float)
@@ -134,14 +134,14 @@ def test_areas_are_uniform_where_every_aspect_fits_and_aspects_are_from_three_to
 
 
 @given(st.integers(1, 120), st.integers(0, 2**32))
-def test_frames_are_one_clip_at_the_stride_that_repeats_the_last_frame_of_a_short_video(frames, seed):
+def test_a_short_video_repeats_its_last_frame(frames, seed):
     drawn = plan(video(64, 48, frames), np.random.default_rng(seed), Config())["frames"]
     start = int(drawn[0])
     assert 0 <= start <= max(frames - 31, 0)
     assert drawn.tolist() == [min(start + 2 * k, frames - 1) for k in range(16)]
 
 
-def test_starts_are_uniform_over_all_that_fit():
+def test_starts_are_uniform():
     """60 starts of a video of 90 frames: chi-squared over 6000 draws, 99.9 % limit for 59 degrees of freedom 98.3."""
     starts = [int(drawn["frames"][0]) for drawn in draw(6000, video(64, 48, 90), Config())]
     counts = np.bincount(starts, minlength=60)
@@ -150,7 +150,7 @@ def test_starts_are_uniform_over_all_that_fit():
 
 
 @pytest.mark.parametrize("more", [{"short_sides": (48, 64)}, COCLR])
-def test_repeats_are_views_of_the_same_frames_each_as_it_would_be_alone(more):
+def test_repeats_are_independent_views_of_the_same_frames(more):
     """Plans of one view, cut from the whole plan, give the same pixels bit for bit."""
     cfg = Config(num_frames=2, size=48, repeats=3, **more)
     (drawn,) = draw(1, video(100, 80), cfg)
@@ -169,7 +169,7 @@ def test_repeats_are_views_of_the_same_frames_each_as_it_would_be_alone(more):
     assert Task("recognition", cfg).batch_schema["clips"] == ((3, 3, 2, 48, 48), "float32")
 
 
-def test_repeats_have_colors_of_their_own():
+def test_repeats_have_their_own_colors():
     cfg = Config(num_frames=2, repeats=2, jitter=(0.4, 0.4, 0.4, 0.1), jitter_prob=1.0)
     (drawn,), (identity,) = draw(1, video(100, 80), cfg), [Recolor.arrays([IDENTITY])]
     changed = [name for name in identity if len(drawn[name]) == 4 and not (drawn[name][0] == drawn[name][2]).all()]
@@ -187,7 +187,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("cfg", CONFIGS, ids=["ctp", "coclr", "small", "repeated"])
 @given(st.integers(1, 300), st.integers(16, 900), st.integers(16, 900), st.integers(0, 2**32))
-def test_a_plan_has_its_declared_arrays_and_the_same_bits_for_the_same_generator(cfg, frames, width, height, seed):
+def test_a_plan_has_its_declared_arrays_and_is_reproducible(cfg, frames, width, height, seed):
     info = video(width, height, frames)
     drawn, again = (plan(info, np.random.default_rng(seed), cfg) for _ in range(2))
     schema = {name: (np.shape(array), np.asarray(array).dtype.name) for name, array in drawn.items()}

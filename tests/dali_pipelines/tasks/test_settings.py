@@ -67,7 +67,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("task", "setting", "message"), REFUSED)
-def test_a_setting_that_cannot_be_is_refused_by_name(task, setting, message):
+def test_impossible_settings_are_refused_by_name(task, setting, message):
     with pytest.raises(UserError) as caught:
         parse(RECIPE.format(task=task, setting=setting), source="x.yaml")
     assert str(caught.value).startswith("x.yaml: plan.")

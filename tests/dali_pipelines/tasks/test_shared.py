@@ -13,7 +13,7 @@ from tests.helpers.ramps import ramp, ramp_view, recolored
 
 
 @pytest.mark.parametrize("task", ["memdpc", "moco", "rot3d", "vcop"])
-def test_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for_which_makes_it_four_to_three(task):
+def test_only_fixed_aspect_squeezes_a_wide_video_to_four_by_three(task):
     """The video is large, so rounding by a pixel is under a hundredth of a crop."""
     cfg = task_module(task).Config()
     for fixed_aspect, width_by_height in [(False, 1), (True, (3200 / 1200) / (4 / 3))]:
@@ -24,7 +24,7 @@ def test_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for_which_mak
 
 
 @pytest.mark.parametrize("task", ["cpc_transformer", "dpc"])
-def test_the_crop_is_a_224_square_of_the_video_at_240_anywhere_and_mirrored_half_the_time(task):
+def test_crops_are_random_224_squares_mirrored_half_the_time(task):
     crops = np.array(
         [(plan["crop_start"][0], plan["crop_end"][0]) for plan in plans(task, task_module(task).Config(), 1000)]
     )
@@ -50,7 +50,7 @@ def test_the_crop_is_a_224_square_of_the_video_at_240_anywhere_and_mirrored_half
         ("vcop", {}, 18),
     ],
 )
-def test_videos_that_the_original_drops_are_left_out(task, changes, frames):
+def test_min_frames_match_the_originals(task, changes, frames):
     assert Task(task, task_module(task).Config(**changes)).min_frames == frames
 
 
@@ -62,7 +62,7 @@ def test_videos_that_the_original_drops_are_left_out(task, changes, frames):
         ("speednet", {"num_frames": 4}),
     ],
 )
-def test_the_graph_gives_each_view_its_own_frames_and_crop_and_each_frame_its_colors(task, changes):
+def test_each_view_has_its_own_crop_and_each_frame_its_colors(task, changes):
     cfg = task_module(task).Config(size=32, short_sides=(40, 44), **changes)
     samples = plans(task, cfg, 8, num_frames=60, width=72, height=48)
     got = run_graph(

@@ -19,12 +19,12 @@ def by_class(num_frames: int) -> dict[int, list[int]]:
     return dict(sorted(found.items()))
 
 
-def test_classes_are_the_specs_in_its_order():
+def test_classes_have_the_specs_order():
     assert SPEEDS == (-4, -2, -1, 0, 1, 2, 4)
 
 
 @pytest.mark.parametrize("num_frames", [61, 62, 300])
-def test_the_class_is_the_step_from_frame_to_frame_where_the_video_is_long_enough(num_frames):
+def test_the_class_is_the_frame_step_in_a_long_video(num_frames):
     for drawn in plans("speednet", CFG, 200, num_frames=num_frames):
         assert set(np.diff(drawn["frames"]).tolist()) == {SPEEDS[drawn["labels"]]}
 
@@ -37,7 +37,7 @@ def test_classes_are_uniform():
 
 
 @pytest.mark.parametrize(("num_frames", "clips"), [(60, 7), (20, 7), (4, 7), (3, 5), (2, 3), (1, 1)])
-def test_a_short_video_stands_still_at_its_end_and_below_4_frames_classes_fall_together(num_frames, clips):
+def test_a_short_video_repeats_its_last_frame_and_merges_classes_below_4_frames(num_frames, clips):
     """Clips are compared by their frames; that of speed 0 counts as the last frame, wherever it stands still."""
     seen = by_class(num_frames)
     fastest, backwards = seen[6], seen[0]
@@ -58,11 +58,11 @@ def test_one_color_map_covers_all_frames_of_a_clip():
     assert 0 < sum(changed) < 50
 
 
-def test_notes_say_the_speed_and_the_direction():
-    said = {
+def test_notes_name_speed_and_direction():
+    captions = {
         int(drawn["labels"]): annotate(drawn, CFG).captions[0] for drawn in plans("speednet", CFG, 100, num_frames=100)
     }
-    assert [said[label] for label in range(7)] == [
+    assert [captions[label] for label in range(7)] == [
         "every 4th frame, backwards",
         "every 2nd frame, backwards",
         "every frame, backwards",

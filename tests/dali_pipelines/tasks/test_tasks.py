@@ -30,7 +30,7 @@ def default(name: str) -> Task:
 
 @pytest.mark.parametrize("name", task_names())
 @given(video=videos, seed=st.integers(0, 2**63), index=st.integers(0, 2**40))
-def test_a_plan_has_its_declared_shapes_for_any_legal_video_and_is_the_same_every_time(name, video, seed, index):
+def test_plans_have_their_declared_shapes_and_are_reproducible(name, video, seed, index):
     task = default(name)
     plan, again = (task.plan(video, generator(seed, Stream.SAMPLE, 2, index)) for _ in range(2))
     assert {key: (np.shape(a), np.asarray(a).dtype.name) for key, a in plan.items()} == {
@@ -45,7 +45,7 @@ def test_a_plan_has_its_declared_shapes_for_any_legal_video_and_is_the_same_ever
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_a_batch_is_what_the_schema_says(name, long_store):
+def test_batches_match_the_schema(name, long_store):
     loader = ClipLoader(long_store, default(name), batch_size=2)
     batch = next(iter(loader))
     index = batch.pop("index")
@@ -55,6 +55,6 @@ def test_a_batch_is_what_the_schema_says(name, long_store):
     assert index.shape == (2,)
 
 
-def test_an_unknown_task_is_refused_with_the_names_that_there_are():
+def test_unknown_task_lists_the_known_ones():
     with pytest.raises(UserError, match=r"'cpt'.*ctp"):
         task_module("cpt")

@@ -36,7 +36,7 @@ def test_every_cell_is_hidden_or_visible():
         assert (np.diff(drawn["visible"]) > 0).all()
 
 
-def test_cells_are_hidden_alike_and_in_pairs_as_often_as_by_a_shuffle():
+def test_cells_and_pairs_are_hidden_as_often_as_by_a_shuffle():
     """Within 5 standard deviations, a cell is hidden 12 in 16 times and a pair 12 x 11 in 16 x 15 times."""
     draws = 4000
     masks = np.zeros((draws, 16))
@@ -48,7 +48,7 @@ def test_cells_are_hidden_alike_and_in_pairs_as_often_as_by_a_shuffle():
 
 
 @pytest.mark.parametrize(("num_frames", "starts"), [(300, 237), (64, 1), (65, 2), (40, 1)])
-def test_clips_begin_wherever_64_frames_are_left(num_frames, starts):
+def test_clips_start_wherever_64_frames_are_left(num_frames, starts):
     """The original reserves clip length times stride; the clip does not use the last 3 of these frames."""
     frames = [drawn["frames"] for drawn in plans("videomae", Config(), 4000, num_frames=num_frames)]
     assert {int(clip[0]) for clip in frames} == set(range(starts))
@@ -58,13 +58,13 @@ def test_clips_begin_wherever_64_frames_are_left(num_frames, starts):
         assert clip.tolist() == [min(clip[0] + 4 * step, num_frames - 1) for step in range(16)]
 
 
-def test_half_of_the_clips_are_mirrored_unless_the_published_code_is_asked_for():
+def test_half_of_the_clips_are_mirrored_unless_flip_prob_is_0():
     assert 430 < sum(drawn["box_mirror"][0] for drawn in plans("videomae", SMALL, 1000)) < 570
     still = Config(size=32, patch=8, flip_prob=0.0)
     assert not any(drawn["box_mirror"][0] for drawn in plans("videomae", still, 100))
 
 
-def test_the_preview_shades_the_hidden_cells_and_no_others():
+def test_the_preview_shades_exactly_the_hidden_cells():
     (drawn,) = plans("videomae", SMALL, 1)
     notes = annotate(drawn, SMALL)
     assert notes.captions[0].endswith("12 of 16 cells hidden")

@@ -21,7 +21,7 @@ def test_every_cell_is_hidden_or_visible_in_each_mask(cfg, hidden, cells):
             assert sorted(both) == list(range(cells))
 
 
-def test_one_block_lies_everywhere_alike(monkeypatch):
+def test_blocks_are_uniform_over_all_positions(monkeypatch):
     """A 4 x 4 square in 8 x 8 cells has 5 x 5 places; the limit is 5 standard deviations."""
     monkeypatch.setattr(vjepa, "BLOCK_ASPECT", (1.0, 1.0))
     rng, draws = np.random.default_rng(0), 4000
@@ -31,7 +31,7 @@ def test_one_block_lies_everywhere_alike(monkeypatch):
     assert (abs(found - expected) <= 5 * (expected * (1 - expected) / draws) ** 0.5).all()
 
 
-def test_masks_are_blocks_but_for_the_last_one_which_is_cut_off():
+def test_masks_are_whole_blocks_except_the_last():
     """Blocks of 15 % of 14 x 14 cells with an aspect of 0.75 to 1.5 are 5 to 7 cells high and 4 to 6 wide."""
     rng = np.random.default_rng(1)
     for _ in range(50):
@@ -48,7 +48,7 @@ def test_masks_are_blocks_but_for_the_last_one_which_is_cut_off():
         assert most > 123 - 6 * 6  # all but less than one block
 
 
-def test_a_crop_has_30_to_100_percent_of_the_picture_and_an_aspect_of_up_to_1_35():
+def test_crops_have_the_published_area_and_aspect():
     shapes = np.array([drawn["box_shape"][0] for drawn in plans("vjepa", SMALL, 500)])
     areas, aspects = shapes.prod(1) / (320 * 240), shapes[:, 0] / shapes[:, 1]
     assert areas.min() < 0.33

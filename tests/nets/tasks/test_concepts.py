@@ -23,7 +23,7 @@ class Wide(backbones.Backbone):
 # Figures of the original.
 
 
-def test_parameters_are_those_of_the_original():
+def test_parameter_counts_match_the_original():
     with torch.device("meta"):
         net = build("r2plus1d10", {}, Config())
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
@@ -34,7 +34,7 @@ def test_parameters_are_those_of_the_original():
     assert sum(count.values()) == 18_269_805 - 205_200  # minus an unused classifier
 
 
-def test_weights_have_the_shapes_of_the_originals_checkpoints_in_the_same_order():
+def test_state_dict_has_the_originals_shapes_in_order():
     with torch.device("meta"):
         net = build("r2plus1d10", {}, Config())
     original = {
@@ -43,7 +43,7 @@ def test_weights_have_the_shapes_of_the_originals_checkpoints_in_the_same_order(
     assert [list(value.shape) for value in net.state_dict().values()] == list(original.values())
 
 
-def test_terms_start_at_the_figures_of_the_original():
+def test_initial_terms_match_the_original():
     net = Concepts(Wide(), Config(concepts=50))
     with torch.no_grad():
         terms, metrics = net.terms(torch.randn(6, 8, 512, 2, 8, 8).relu())
@@ -67,7 +67,7 @@ def test_terms_start_at_the_figures_of_the_original():
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_six_views_are_clips_repeated_stills_and_differences_in_this_order(wrapped):
+def test_six_views_are_clips_repeated_stills_and_differences(wrapped):
     clips, stills = (values.numpy() for values in tiny_batch(samples=3).values())
     views = six_views(torch.tensor(clips), torch.tensor(stills), wrapped=wrapped).unflatten(0, (6, 3)).numpy()
     for view in range(2):
@@ -78,13 +78,13 @@ def test_six_views_are_clips_repeated_stills_and_differences_in_this_order(wrapp
         np.testing.assert_array_equal(views[4 + view], np.concatenate([first[:, :, None], differences], 2))
 
 
-def test_the_option_of_the_original_reaches_the_views():
+def test_wrapped_difference_reaches_the_views():
     before = tiny()(tiny_batch())["loss"].item()
     torch.manual_seed(0)
     assert tiny(reference=Reference(wrapped_difference=True))(tiny_batch())["loss"].item() != before
 
 
-def test_stills_of_one_frame_and_of_all_frames_are_the_same():
+def test_stills_of_one_frame_equal_repeated_stills():
     net, batch = tiny(), tiny_batch()
     repeated = batch | {"stills": batch["stills"].repeat(1, 1, 1, 4, 1, 1)}
     assert net(batch)["loss"] == net(repeated)["loss"]
@@ -102,7 +102,7 @@ def scores_of(net, maps):
     return net.queue[-maps.shape[1] :].movedim(1, 0).clone(), terms
 
 
-def test_alignment_and_entropy_take_the_halves_of_their_own_views():
+def test_alignment_and_entropy_use_the_scores_of_their_own_views():
     net = Concepts(Wide(), Config(concepts=12, queue_size=8))
     scores, terms = scores_of(net, torch.randn(6, 8, 512, 1, 2, 2))
     static, dynamic = scores[[0, 1, 2, 3], :, :12], scores[[0, 1, 4, 5], :, 12:]
@@ -112,7 +112,7 @@ def test_alignment_and_entropy_take_the_halves_of_their_own_views():
     torch.testing.assert_close(terms["entropy_dynamic"], negative_entropy(scores[2:4, :, 12:]))
 
 
-def test_batch_norm_of_the_concepts_sees_one_view_at_a_time():
+def test_batch_norm_of_concepts_sees_one_view_at_a_time():
     net = Concepts(Wide(), Config(concepts=12, queue_size=8))
     maps = torch.randn(6, 8, 512, 1, 2, 2)
     before, _ = scores_of(net, maps)
@@ -122,7 +122,7 @@ def test_batch_norm_of_the_concepts_sees_one_view_at_a_time():
     assert not torch.equal(after[1], before[1])
 
 
-def test_batch_norm_of_the_reconstruction_sees_both_views_together():
+def test_batch_norm_of_reconstruction_sees_both_views_together():
     net = Concepts(Wide(), Config(concepts=12, queue_size=8))
     maps = torch.randn(6, 8, 512, 1, 2, 2)
     scores, terms = scores_of(net, maps)
@@ -169,7 +169,7 @@ GRADIENTS = {
 
 
 @pytest.mark.parametrize("term", GRADIENTS)
-def test_a_term_teaches_just_its_part_of_the_network(term):
+def test_each_term_has_gradients_only_in_its_part_of_the_network(term):
     net = Concepts(Wide(), Config(concepts=12, queue_size=8))
     maps = torch.randn(6, 8, 512, 1, 2, 2, requires_grad=True)
     net.terms(maps)[0][term].backward()
@@ -191,7 +191,7 @@ def test_a_term_teaches_just_its_part_of_the_network(term):
         assert bool(rows) == bool(allowed)
 
 
-def test_every_parameter_has_a_gradient_for_ddp_before_that():
+def test_every_parameter_has_a_gradient_for_ddp():
     net = tiny()
     net(tiny_batch())["loss"].backward()
     assert [name for name, p in net.named_parameters() if p.grad is None] == []

@@ -59,7 +59,7 @@ close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", ["default", "all global"])
-def test_two_ranks_are_one_process_with_the_whole_batch(ranks, options):
+def test_two_ranks_equal_one_process_with_the_whole_batch(ranks, options):
     """Except local terms with per-rank negatives, which do not count in this loss."""
     whole = step(tiny_batch(samples=6), OPTIONS[options])
     for name in whole["terms"].keys() - (set(LOCAL) if options == "default" else set()):
@@ -73,7 +73,7 @@ def test_two_ranks_are_one_process_with_the_whole_batch(ranks, options):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_what_is_each_ranks_own_is_that_of_a_process_with_its_share(ranks, rank):
+def test_per_rank_terms_equal_one_process_with_the_ranks_share(ranks, rank):
     alone = step(share(rank), OPTIONS["of the original"])["terms"]
     for name in (*ALIGN, *LOCAL):
         close(ranks[rank]["of the original"]["terms"][name], alone[name])

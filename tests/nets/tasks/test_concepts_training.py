@@ -23,7 +23,7 @@ def step(net, optimizer, epoch):
     return {name.split(".")[0] for name, p in net.named_parameters() if not torch.equal(p, before[name])}
 
 
-def test_banks_move_from_epoch_1_on_and_the_attention_when_its_terms_count():
+def test_banks_train_from_epoch_1_and_attention_from_local_from():
     net = tiny(local_from=2)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-2)
     rest = {"backbone", "instance", "to_concepts", "rebuild"}
@@ -61,19 +61,19 @@ def test_the_queue_is_balanced_along_with_the_batch_from_epoch_1_on():
     ("per_rank", "ranks", "message"),
     [(1, 64, r"a micro-step has 1.*raise train.global_batch"), (8, 4, r"net.queue_size = 16 .* 32 samples")],
 )
-def test_a_batch_that_the_losses_cannot_work_with_is_refused(per_rank, ranks, message):
+def test_a_batch_unfit_for_the_losses_is_refused(per_rank, ranks, message):
     with pytest.raises(UserError, match=message):
         tiny().check_batch(per_rank, ranks)
     tiny().check_batch(8, 2)
 
 
-def test_fewer_concepts_than_may_be_active_are_refused():
+def test_too_few_concepts_are_refused():
     with pytest.raises(ValueError, match="concepts = 9 must be at least 10"):
         Config(concepts=9)
 
 
 @pytest.mark.slow
-def test_a_few_steps_on_one_batch_find_the_other_clip_and_align_the_concepts():
+def test_a_few_steps_fit_instances_and_align_concepts():
     net = tiny(local_from=0)
     before = net(tiny_batch())
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)

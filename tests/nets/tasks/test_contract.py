@@ -29,7 +29,7 @@ def task(request: pytest.FixtureRequest) -> tuple[Pretext, dict[str, Tensor]]:
     return net, batch
 
 
-def test_gradient_reaches_every_trainable_parameter_and_only_the_loss_carries_one(task):
+def test_loss_alone_has_a_gradient_and_it_reaches_every_parameter(task):
     net, batch = task
     result = net(batch)
     assert all(value.shape == () for value in result.values())
@@ -39,7 +39,7 @@ def test_gradient_reaches_every_trainable_parameter_and_only_the_loss_carries_on
     assert learning == {name for name, p in net.named_parameters() if p.requires_grad}
 
 
-def test_bfloat16_autocast_keeps_the_terms_in_float32_and_near_those_of_float32(task):
+def test_terms_under_bfloat16_autocast_are_float32_and_close(task):
     net, batch = task
     whole = copy.deepcopy(net)
     torch.manual_seed(0)

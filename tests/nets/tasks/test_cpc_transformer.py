@@ -39,7 +39,7 @@ def clips(batch_size=2, num_frames=5, size=32, seed=0):
 # Figures of the original.
 
 
-def test_parameters_are_those_that_the_original_uses():
+def test_parameter_counts_match_those_the_original_uses():
     model = on_meta()
     assert count(model.backbone.resnet) == 5_210_176
     assert count(model.backbone.transformer) == 2_630_656
@@ -61,7 +61,7 @@ def test_maps_have_the_published_grid(size, grid):
     ]
 
 
-def test_a_random_network_starts_as_the_original_does():
+def test_initial_loss_matches_the_original():
     """specs/cpc_transformer.md 4: dot products have a deviation of about 2.5, so the loss is well above ln 96."""
     torch.manual_seed(0)
     model = build("resnet18_transformer", schema(), Config())
@@ -71,7 +71,7 @@ def test_a_random_network_starts_as_the_original_does():
     assert result["top1"] < 0.1
 
 
-def test_attention_s_three_matrices_are_orthogonal_each_and_norms_start_at_one():
+def test_initial_attention_matrices_are_orthogonal_and_norms_one():
     layer = small().backbone.transformer.layers[1]
     for matrix in (*layer.self_attn.in_proj_weight.chunk(3), layer.self_attn.out_proj.weight):
         torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-5, rtol=0)
@@ -79,7 +79,7 @@ def test_attention_s_three_matrices_are_orthogonal_each_and_norms_start_at_one()
     assert not any(p.any() for name, p in layer.named_parameters() if name.endswith("bias"))
 
 
-def test_layers_do_not_start_as_copies_of_each_other():
+def test_layers_have_different_initial_weights():
     one, two = small().backbone.transformer.layers
     assert not torch.equal(one.linear1.weight, two.linear1.weight)
 
@@ -87,7 +87,7 @@ def test_layers_do_not_start_as_copies_of_each_other():
 # Other implementations.
 
 
-def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_relu():
+def test_resnet_matches_torchvisions_except_the_last_stage():
     torch.manual_seed(0)
     ours, theirs = frame_resnet((64, 128, 256, 256), blocks=2), resnet18()
     stages = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
@@ -123,7 +123,7 @@ def slow_attention(layer, x_NC):
 
 
 @torch.no_grad()
-def test_attend_is_the_transformer_of_the_spec_over_frames_rows_and_columns():
+def test_attend_matches_the_specs_transformer():
     backbone = small().backbone.eval()
     maps = torch.randn(2, 3, 64, 2, 4, generator=torch.Generator().manual_seed(1))
     got = backbone.attend(maps)
@@ -137,7 +137,7 @@ def test_attend_is_the_transformer_of_the_spec_over_frames_rows_and_columns():
 
 
 @torch.no_grad()
-def test_predictions_follow_one_another_as_written_out():
+def test_predictions_match_an_unrolled_reference():
     torch.manual_seed(0)
     gru, head = small().backbone.gru.eval(), predictor(64)
     context = torch.rand(2, 3, 64, 2, 2)
@@ -149,7 +149,7 @@ def test_predictions_follow_one_another_as_written_out():
     torch.testing.assert_close(predict_next(gru, head, context, 3), torch.stack([first, second, third], dim=1))
 
 
-def test_every_position_is_compared_with_every_position_of_the_batch():
+def test_dense_infonce_matches_a_slow_reference():
     rng = torch.Generator().manual_seed(0)
     predicted, target = torch.randn(2, 2, 2, 3, 2, 2, generator=rng).unbind(0)
     keys = [target[b, n, :, y, x] for b, n, y, x in np.ndindex(2, 2, 2, 2)]
@@ -176,7 +176,7 @@ def changed(x, frames):
 @torch.no_grad()
 @pytest.mark.parametrize("leak", [False, True])
 @pytest.mark.parametrize("frames", [slice(0, 3), slice(3, 5)], ids=["observed", "future"])
-def test_observed_and_future_frames_see_each_other_only_with_the_leak(leak, frames):
+def test_only_the_leak_lets_observed_and_future_frames_interact(leak, frames):
     model = small(leak=leak).eval()
     context, target = model.context_and_target(clips())
     other_context, other_target = model.context_and_target(changed(clips(), frames))
@@ -188,7 +188,7 @@ def test_observed_and_future_frames_see_each_other_only_with_the_leak(leak, fram
 
 
 @torch.no_grad()
-def test_frames_of_one_side_attend_to_each_other():
+def test_frames_of_the_same_side_attend_to_each_other():
     model = small().eval()
     context, target = model.context_and_target(clips())
     other_context, _ = model.context_and_target(changed(clips(), slice(0, 1)))
@@ -198,7 +198,7 @@ def test_frames_of_one_side_attend_to_each_other():
 
 
 @torch.no_grad()
-def test_the_order_of_the_frames_counts_downstream_though_attention_has_no_positions():
+def test_features_depend_on_frame_order_and_attention_does_not():
     backbone = small().backbone.eval()
     maps = backbone.encode(clips())
     torch.testing.assert_close(backbone.attend(maps.flip(1)), backbone.attend(maps).flip(1), atol=1e-5, rtol=1e-5)
@@ -215,11 +215,11 @@ def test_context_is_rectified_and_targets_are_not():
 
 
 @pytest.mark.parametrize("leak", [False, True])
-def test_the_targets_carry_a_gradient_too(leak):
+def test_targets_carry_a_gradient(leak):
     assert small(leak=leak).context_and_target(clips())[1].requires_grad
 
 
-def test_a_few_steps_on_one_batch_retrieve_their_targets():
+def test_a_few_steps_fit_one_batch():
     model = small()
     result = train_on({"clips": clips()}, model, steps=40)
     assert result["chance"].item() == pytest.approx(1 / 16)
@@ -229,7 +229,7 @@ def test_a_few_steps_on_one_batch_retrieve_their_targets():
 # Other inputs and backbones.
 
 
-def test_any_number_of_frames_gives_one_map():
+def test_any_number_of_frames_gives_one_feature_map():
     backbone = small().backbone
     assert isinstance(backbone, FrameTransformer)
     for num_frames in (1, 7):
@@ -241,6 +241,6 @@ def test_a_backbone_without_a_transformer_is_refused():
         build("r3d_tiny", schema(), Config())
 
 
-def test_as_many_predicted_frames_as_there_are_is_refused():
+def test_predicting_all_frames_is_refused():
     with pytest.raises(UserError, match=r"pred_steps = 5.*plan.num_frames = 5"):
         build("resnet_tiny_transformer", schema(), Config(pred_steps=5))

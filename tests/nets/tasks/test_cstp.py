@@ -54,7 +54,7 @@ def paper_model(recipe):
 # Figures of the original.
 
 
-def test_the_original_has_as_many_parameters():
+def test_parameter_counts_match_the_original():
     with torch.device("meta"):
         net = build("r2plus1d10_cstp", schema(), Config(reference=Reference(spare_class=True)))
     parts = {name: trainable(part) for name, part in net.named_children()}
@@ -99,7 +99,7 @@ def test_every_recipe_has_the_heads_of_its_backbone(recipe, width, projector, ml
     assert net.cfg.unit_features == recipe.startswith("i3d")
 
 
-def test_weights_start_as_the_originals_but_for_batch_norm():
+def test_initial_weights_match_the_original_except_batch_norm():
     net = small()
     assert all((m.weight == 1).all() for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm3d))
     reach = math.sqrt(6 / (64 + 32))
@@ -109,7 +109,7 @@ def test_weights_start_as_the_originals_but_for_batch_norm():
     assert 0.95 * reach < conv.abs().max() <= reach
 
 
-def test_the_originals_batch_norm_starts_small_with_either_sign():
+def test_random_bn_starts_small_with_either_sign():
     factors = small(projector=512, reference=Reference(random_bn=True)).projector[1].weight
     assert 0.95 * 0.108 < factors.abs().max() <= 0.1083
     assert 0.4 < (factors < 0).float().mean() < 0.6
@@ -118,7 +118,7 @@ def test_the_originals_batch_norm_starts_small_with_either_sign():
 # Losses.
 
 
-def test_byol_loss_is_from_0_to_4_and_has_its_closed_form():
+def test_byol_loss_has_its_closed_form():
     a, b = torch.tensor([[3.0, 4]]), torch.tensor([[1.0, 0]])
     assert byol_loss(a, 5 * a) == pytest.approx(0, abs=1e-6)
     assert byol_loss(a, -a) == pytest.approx(4)
@@ -135,7 +135,7 @@ def outputs(net, batch):
     return f, q, z
 
 
-def test_loss_is_that_of_the_spec(batch):
+def test_loss_matches_the_spec(batch):
     net = small()
     nn.init.normal_(net.target_projector[3].weight)
     (f1, f2), (q1, q2), (z1, z2) = outputs(net, batch)
@@ -154,7 +154,7 @@ def test_loss_is_that_of_the_spec(batch):
     assert result["accuracy_rotation"].item() == pytest.approx(torch.cat(names).float().mean().item())
 
 
-def test_weights_weigh_their_own_terms(batch):
+def test_each_loss_weight_scales_its_own_term(batch):
     for place, name in enumerate(("byol", "spatial", "temporal", "playback", "rotation")):
         weights = tuple(2.0 * (i == place) for i in range(5))
         result = small(loss_weight=weights)(batch)
@@ -162,7 +162,7 @@ def test_weights_weigh_their_own_terms(batch):
         assert result["loss"].item() == pytest.approx(2 * both_clips * result[f"loss_{name}"].item())
 
 
-def test_a_network_that_says_nothing_is_at_chance(batch):
+def test_a_constant_network_is_at_chance(batch):
     net = small(mlp_heads=False)
     for name in LABELS:
         nn.init.zeros_(getattr(net, name).weight)
@@ -172,7 +172,7 @@ def test_a_network_that_says_nothing_is_at_chance(batch):
         assert result[f"loss_{name}"].item() == pytest.approx(math.log(classes))
 
 
-def test_chance_is_the_share_of_the_most_frequent_classes_so_far(batch):
+def test_chance_is_the_running_share_of_the_most_frequent_classes(batch):
     batch |= {name: torch.tensor([1, 1, 1, 0, 2, 3]) for name in ("spatial", "temporal", "playback")}
     batch["rotation"] = torch.tensor([[0, 1], [0, 1], [0, 2], [0, 3], [0, 1], [0, 2]])
     net = small()
@@ -195,7 +195,7 @@ def test_pooled_features_can_have_unit_length(batch):
 # The target network.
 
 
-def test_the_target_starts_as_a_copy_and_follows_weights_but_not_statistics(batch):
+def test_target_starts_as_a_copy_and_follows_only_weights(batch):
     net = small()
     start = net.projector[0].weight.clone()
     assert torch.equal(net.target_projector[0].weight, start)
@@ -214,7 +214,7 @@ def test_the_target_starts_as_a_copy_and_follows_weights_but_not_statistics(batc
     assert not torch.equal(net.target_backbone.stem[1].running_mean, statistics)
 
 
-def test_the_originals_target_starts_elsewhere():
+def test_random_target_starts_with_other_weights():
     net = small(reference=Reference(random_target=True))
     assert not torch.equal(net.target_projector[0].weight, net.projector[0].weight)
     assert not torch.equal(net.target_backbone.stem[0].weight, net.backbone.stem[0].weight)
@@ -229,7 +229,7 @@ def test_one_sample_is_too_few_for_batch_norm():
     small().check_batch(2, 1)
 
 
-def test_a_few_steps_learn_labels_that_the_clips_show(batch):
+def test_a_few_steps_fit_labels_visible_in_the_clips(batch):
     net = small()
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     byol = []

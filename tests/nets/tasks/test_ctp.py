@@ -52,7 +52,7 @@ def batch():
 # Figures of the original.
 
 
-def test_parameters_are_those_of_ctp():
+def test_parameter_counts_match_the_original():
     model = paper_model("r3d18")
     assert count(model.head.temporal_conv) == 524_800
     assert count(model.head.fc) == 6_554_112
@@ -62,13 +62,13 @@ def test_parameters_are_those_of_ctp():
 
 
 @pytest.mark.parametrize("backbone", ["r3d18", "r2plus1d18"])
-def test_weights_have_the_shapes_of_ctps_checkpoints_in_the_same_order(backbone):
+def test_state_dict_has_the_originals_shapes_in_order(backbone):
     original = shapes_of(f"ctp__ctp_{backbone}")
     ours = [list(value.shape) for value in paper_model(backbone).state_dict().values()]
     assert ours == list(original.values())
 
 
-def test_head_starts_as_ctps_does():
+def test_initial_head_matches_the_original():
     torch.manual_seed(0)
     head = build("r3d_tiny", schema(), Config()).head
     assert head.temporal_conv.weight.std().item() == pytest.approx(math.sqrt(2 / (64 * 2)), rel=0.05)
@@ -97,7 +97,7 @@ box = st.tuples(st.integers(-50, 112), st.integers(-50, 112), sides, sides).map(
 
 @settings(deadline=None)
 @given(st.lists(box, min_size=2, max_size=16))
-def test_decode_undoes_encode_and_frame_0_does_not_move(boxes):
+def test_decode_inverts_encode(boxes):
     boxes = torch.tensor(boxes, dtype=torch.float32)
     offsets = encode(boxes, STD)
     assert torch.equal(offsets[0], torch.zeros(4))
@@ -149,7 +149,7 @@ def test_zero_loss_of_a_shift_has_its_closed_form(model, batch):
     assert model(batch)["zero_loss"].item() == pytest.approx(7 / 8 * (4 / 0.8 - 0.5), rel=1e-5)
 
 
-def test_zero_loss_is_the_loss_of_a_network_whose_last_layer_is_zero(model, batch):
+def test_zero_loss_equals_the_loss_of_a_zero_last_layer(model, batch):
     before = model(batch)["zero_loss"].item()
     nn.init.zeros_(model.head.predict.weight)
     result = model(batch)
@@ -167,14 +167,14 @@ class PerfectHead(nn.Module):
         return encode(self.boxes, STD)
 
 
-def test_perfect_prediction_has_no_loss_and_full_overlap(model, batch):
+def test_perfect_prediction_has_zero_loss_and_full_iou(model, batch):
     model.head = PerfectHead(batch["boxes"])
     result = model(batch)
     assert result["loss"] == 0
     assert result["iou"].item() == pytest.approx(1, abs=1e-4)
 
 
-def test_paired_iou_is_the_diagonal_of_torchvisions_box_iou():
+def test_paired_iou_matches_torchvisions_box_iou():
     corners = torch.rand(50, 2, 2, 2, generator=torch.Generator().manual_seed(0)).mul(40).sort(dim=-2).values
     boxes_a, boxes_b = corners.flatten(2).unbind(dim=1)
     expected = torchvision.ops.box_iou(boxes_a, boxes_b).diagonal()
@@ -201,7 +201,7 @@ def slow_roi_align(feature_map, box, scale):
     return cells
 
 
-def test_head_pools_each_box_from_its_own_clip_as_a_slow_reference_does():
+def test_head_pools_boxes_as_a_slow_reference():
     torch.manual_seed(0)
     head = build("r3d_tiny", schema(num_frames=16, size=64), Config()).head
     features = torch.randn(2, 64, 2, 8, 8)
@@ -222,7 +222,7 @@ def test_head_pools_each_box_from_its_own_clip_as_a_slow_reference_does():
 
 
 @pytest.mark.slow
-def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch):
+def test_a_few_steps_beat_the_zero_prediction(model, batch):
     result = train_on(batch, model, steps=70)
     assert result["loss"].item() < 0.25 * result["zero_loss"].item()
     assert result["iou"].item() > 0.8
@@ -232,6 +232,6 @@ def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch)
 
 
 @pytest.mark.parametrize("name", ["CTP", "../ctp", "__init__"])
-def test_unknown_task_is_quoted_beside_those_that_exist(name):
+def test_unknown_task_lists_the_known_ones(name):
     with pytest.raises(UserError, match=rf"no task '{name}'.*ctp"):
         build_task(name, "r3d_tiny", schema(), Config())

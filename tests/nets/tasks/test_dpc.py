@@ -34,14 +34,14 @@ def clips(batch_size=2, num_blocks=4, num_frames=4, size=32, seed=0):
 # The plan.
 
 
-def test_blocks_follow_one_another_without_a_gap_over_118_frames():
+def test_blocks_are_adjacent_and_span_118_frames():
     frames = np.array([plan["frames"] for plan in plans("dpc", Plan(), 60, num_frames=124)])
     assert frames.shape == (60, 40)
     assert (np.diff(frames) == 3).all()
     assert set(frames[:, 0]) == set(range(124 - 120))
 
 
-def test_a_crop_by_area_takes_half_of_the_picture_or_more_in_any_shape_mirrored_half_the_time():
+def test_crops_by_area_take_half_of_the_picture_or_more():
     drawn = plans("dpc", Plan(area=(0.5, 1.0)), 600)
     top, left, bottom, right = np.array([(*plan["crop_start"][0], *plan["crop_end"][0]) for plan in drawn]).T
     height, width = bottom - top, np.abs(right - left)
@@ -54,7 +54,7 @@ def test_a_crop_by_area_takes_half_of_the_picture_or_more_in_any_shape_mirrored_
     assert abs((left > right).mean() - 0.5) < 0.08
 
 
-def test_the_loader_puts_every_block_in_its_place(vp9_store):
+def test_the_loader_orders_blocks_in_time(vp9_store):
     """Three short blocks have the frames of two long ones; the store's videos move, so blocks differ."""
     blocks = Plan(num_blocks=3, num_frames=4, stride=2, size=48, crop_size=96, short_sides=(160,))
     whole = Plan(num_blocks=2, num_frames=6, stride=2, size=48, crop_size=96, short_sides=(160,))
@@ -67,14 +67,14 @@ def test_the_loader_puts_every_block_in_its_place(vp9_store):
 # Figures of the original.
 
 
-def test_a_block_of_five_frames_has_two_maps_of_the_published_grid():
+def test_feature_maps_have_the_published_grid():
     with torch.device("meta"):
         backbone = backbones.create("r2d3d18")
         for size, grid in ((128, 4), (224, 7)):
             assert backbone(torch.empty(2, 3, 5, size, size)).shape == (2, 256, 2, grid, grid)
 
 
-def test_the_first_two_stages_leave_time_alone():
+def test_first_two_stages_do_not_mix_frames():
     backbone = backbones.create("r2d3d18").eval()
     x = torch.randn(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0))
     other = x.clone()
@@ -87,14 +87,14 @@ def test_the_first_two_stages_leave_time_alone():
     assert not torch.equal(one[:, :, 0], two[:, :, 0])
 
 
-def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
+def test_on_one_frame_the_network_is_torchvisions_2d_resnet():
     """On a single frame, padded in time, a 3D convolution is the 2D convolution of its middle slice."""
     torch.manual_seed(0)
     ours, theirs = backbones.create("r2d3d18").eval(), resnet18().eval()
     theirs.conv1.weight.data = ours.state_dict()["stem.0.weight"][:, :, 0]
     for number in (1, 2, 3):
-        mine, other = getattr(ours, f"layer{number}"), getattr(theirs, f"layer{number}")
-        for block, their_block in zip(mine, other, strict=True):
+        our_layer, their_layer = getattr(ours, f"layer{number}"), getattr(theirs, f"layer{number}")
+        for block, their_block in zip(our_layer, their_layer, strict=True):
             middle = block.conv1[0].weight.shape[2] // 2
             their_block.conv1.weight.data = block.conv1[0].weight.data[:, :, middle]
             their_block.conv2.weight.data = block.conv2[0].weight.data[:, :, middle]
@@ -111,7 +111,7 @@ def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
     assert got.min() == 0
 
 
-def test_parameters_are_those_of_its_stages():
+def test_parameter_count_is_the_sum_of_its_stages():
     with torch.device("meta"):
         model = build("r2d3d18", schema(), Config())
     # Convolutions of 9 or 27 times input times output channels, batch norms, and three 1x1 shortcuts.
@@ -128,7 +128,7 @@ def test_parameters_are_those_of_its_stages():
 # Predictions.
 
 
-def test_the_loss_is_written_out_over_maps_averaged_over_time():
+def test_loss_matches_an_unrolled_reference():
     model = small().eval()
     x = clips()
     with torch.no_grad():
@@ -157,13 +157,13 @@ def test_context_is_rectified_and_targets_are_not():
     assert all(x.min() == 0 for x in seen[:2])
 
 
-def test_a_few_steps_on_one_batch_retrieve_their_targets():
+def test_a_few_steps_fit_one_batch():
     model = small()
     result = train_on({"clips": clips()}, model, steps=40)
     assert result["chance"].item() == pytest.approx(1 / 16)
     assert result["top1"].item() > 0.7
 
 
-def test_as_many_predicted_blocks_as_there_are_is_refused():
+def test_predicting_all_blocks_is_refused():
     with pytest.raises(UserError, match=r"pred_steps = 8.*plan.num_blocks = 8"):
         build("r3d_tiny", schema(), Config(pred_steps=8))

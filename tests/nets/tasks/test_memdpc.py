@@ -18,7 +18,7 @@ from tests.helpers.training import count, train_on
 # The plan.
 
 
-def test_forty_frames_three_apart_start_anywhere_that_leaves_120():
+def test_40_frames_three_apart_start_uniformly():
     rng = np.random.default_rng(0)
     frames = np.array([data.plan(video(130), rng, data.Config())["frames"] for _ in range(2000)])
     assert (np.diff(frames, axis=1) == 3).all()
@@ -27,20 +27,20 @@ def test_forty_frames_three_apart_start_anywhere_that_leaves_120():
     assert starts == pytest.approx(np.full(10, 0.1), abs=0.025)  # 0 to N - 121
 
 
-def test_121_frames_have_one_place():
+def test_a_video_of_121_frames_has_one_start():
     for seed in range(20):
         assert data.plan(video(121), np.random.default_rng(seed), data.Config())["frames"][0] == 0
 
 
-def test_short_videos_are_too_short_and_named(vp9_store):
+def test_too_short_videos_are_named(vp9_store):
     cfg = data.Config(num_blocks=4, num_frames=3, stride=4, size=32, short_sides=(32,))  # 49 frames
     loader = ClipLoader(vp9_store, Task("memdpc", cfg), batch_size=1)
-    enough = vp9_store.num_frames >= 49
-    assert 0 < enough.sum() < len(vp9_store)
-    assert list(loader.too_short) == [vp9_store.names.text(row) for row in np.flatnonzero(~enough)]
+    long_enough = vp9_store.num_frames >= 49
+    assert 0 < long_enough.sum() < len(vp9_store)
+    assert list(loader.too_short) == [vp9_store.names.text(row) for row in np.flatnonzero(~long_enough)]
 
 
-def test_all_blocks_share_one_change_of_color():
+def test_all_blocks_share_one_color_jitter():
     rng = np.random.default_rng(0)
     plans = [data.plan(video(300), rng, data.Config()) for _ in range(1000)]
     offsets = np.array([plan["color_offset"] for plan in plans])
@@ -75,7 +75,7 @@ def make(blocks: int = 5, pred_steps: int = 2) -> MemDPC:
 
 
 @torch.no_grad()
-def make_lively() -> MemDPC:
+def make_with_large_weights() -> MemDPC:
     """Make a network without dropout, with weights large enough for predictions to differ by position."""
     net = make().eval()
     for part, gain in ((net.project, 30), (net.forward_gru, 10), (net.backward_gru, 10), (net.memory.choose, 100)):
@@ -89,7 +89,7 @@ def batch():
     return {"clips": torch.randn(2, 5, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))}
 
 
-def test_parameters_and_features_are_those_of_the_original():
+def test_parameter_counts_and_features_match_the_original():
     with torch.device("meta"):
         net = build("r3d18", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
         features = net.backbone(torch.empty(2, 3, 5, 112, 112))
@@ -101,7 +101,7 @@ def test_parameters_and_features_are_those_of_the_original():
     assert count(net.backbone) == 33_166_272
 
 
-def test_everything_but_the_memory_starts_orthogonal_with_gain_a_tenth():
+def test_initial_weights_are_orthogonal_with_gain_0_1():
     net = make()
     parts = (net.project, net.forward_gru, net.backward_gru, net.memory.choose)
     parameters = [item for part in parts for item in part.named_parameters()]
@@ -152,7 +152,7 @@ def slow_direction(net, blocks, gru):
 
 @torch.no_grad()
 def test_loss_and_top1_match_a_slow_reference(batch):
-    net = make_lively()
+    net = make_with_large_weights()
     batch["clips"] = batch["clips"].repeat_interleave(2, -1)  # 2 x 4 positions
     features = net.backbone(batch["clips"].flatten(0, 1))
     weight, bias = net.project.weight[:, :, 0, 0, 0], net.project.bias
@@ -169,7 +169,7 @@ def test_loss_and_top1_match_a_slow_reference(batch):
 
 
 @torch.no_grad()
-def test_a_new_network_is_at_chance_which_is_twice_ln_588_at_the_originals_size():
+def test_initial_loss_is_at_chance():
     torch.manual_seed(0)
     net = build("r3d_tiny", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
     result = net({"clips": torch.randn(4, 8, 3, 5, 112, 112)})
@@ -179,15 +179,15 @@ def test_a_new_network_is_at_chance_which_is_twice_ln_588_at_the_originals_size(
 
 
 @torch.no_grad()
-def test_backward_reads_the_blocks_in_reverse_and_not_their_frames(batch):
-    net = make_lively()
+def test_backward_direction_reverses_blocks_but_not_frames(batch):
+    net = make_with_large_weights()
     loss = net(batch)["loss"].item()
     assert net({"clips": batch["clips"].flip(1)})["loss"].item() != pytest.approx(loss, rel=1e-3)
     net.forward_gru, net.backward_gru = net.backward_gru, net.forward_gru
     assert net({"clips": batch["clips"].flip(1)})["loss"].item() == pytest.approx(loss, rel=1e-5)
 
 
-def test_gradient_reaches_the_targets_too():
+def test_targets_carry_a_gradient():
     net = make()
     blocks = torch.randn(2, 5, 256, 2, 2, requires_grad=True)
     predict_last(net.forward_gru, net.memory, blocks, net.cfg)["loss"].backward()
@@ -196,13 +196,13 @@ def test_gradient_reaches_the_targets_too():
 
 
 @pytest.mark.parametrize("pred_steps", [5, 6])
-def test_as_many_predictions_as_blocks_are_refused(pred_steps):
+def test_predicting_all_blocks_is_refused(pred_steps):
     with pytest.raises(UserError, match=rf"net\.pred_steps = {pred_steps} .*plan\.num_blocks = 5"):
         make(blocks=5, pred_steps=pred_steps)
 
 
 @pytest.mark.slow
-def test_a_few_steps_discriminate_positions(batch):
+def test_a_few_steps_fit_one_batch(batch):
     net = make()
     colors = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # one per position
     batch["clips"] = 0.2 * batch["clips"] + colors.repeat_interleave(16, -1).repeat_interleave(16, -2)

@@ -27,7 +27,7 @@ def batch_of(size: int, seed: int = 0) -> dict[str, torch.Tensor]:
     return {"clips": torch.randn(size, 2, 3, 8, 32, 32, generator=rng)}
 
 
-def test_parameters_and_queue_are_those_of_the_original():
+def test_parameter_counts_and_queue_match_the_original():
     with torch.device("meta"):
         net = build("r3d18", {}, Config())
         features = net.backbone(torch.empty(1, 3, 16, 112, 112))
@@ -37,7 +37,7 @@ def test_parameters_and_queue_are_those_of_the_original():
     assert net.queue.shape == (65536, 128)
 
 
-def test_the_queue_starts_with_directions_at_random():
+def test_the_queue_starts_with_random_unit_vectors():
     queue = make(queue=4096).queue
     assert torch.allclose(queue.norm(dim=1), torch.ones(4096))
     assert abs(queue @ queue.T - torch.eye(4096)).mean() == pytest.approx(math.sqrt(2 / (math.pi * 128)), rel=0.02)
@@ -54,10 +54,10 @@ def test_loss_and_accuracy_match_a_slow_reference():
     net = make(temperature=0.3)
     batch = batch_of(4)
     queue = net.queue.clone()
-    twin = copy.deepcopy(net)
+    copied = copy.deepcopy(net)
     with torch.no_grad():
-        queries = slow_codes(twin.backbone, twin.head, batch["clips"][:, 0])
-        keys = slow_codes(twin.key_backbone, twin.key_head, batch["clips"][:, 1])
+        queries = slow_codes(copied.backbone, copied.head, batch["clips"][:, 0])
+        keys = slow_codes(copied.key_backbone, copied.key_head, batch["clips"][:, 1])
         queue[0] = queries[2]  # the nearest key is a wrong one
         net.queue[0] = queries[2]
     result = net(batch)
@@ -72,14 +72,14 @@ def test_loss_and_accuracy_match_a_slow_reference():
     assert result["chance"].item() == pytest.approx(1 / 9)
 
 
-def test_without_any_similarity_the_loss_is_ln_65537():
+def test_loss_without_similarity_is_ln_65537():
     net = make(queue=65536)
     for parameter in net.head.layers[2].parameters():
         nn.init.zeros_(parameter)
     assert net(batch_of(2))["loss"].item() == pytest.approx(11.0904, abs=1e-3)
 
 
-def test_the_queue_holds_the_newest_keys_in_place_of_the_oldest():
+def test_the_newest_keys_replace_the_oldest_in_the_queue():
     net, seen = make(queue=8), []
     net.key_head.register_forward_hook(lambda *call: seen.append(call[-1]))
     first = net.queue.clone()
@@ -95,7 +95,7 @@ def test_the_queue_holds_the_newest_keys_in_place_of_the_oldest():
     assert not torch.isin(net.queue, first).any()
 
 
-def test_the_key_encoder_follows_once_a_step_and_gets_no_gradient():
+def test_key_encoder_follows_once_per_step_without_gradient():
     net = make(momentum=0.9)
     assert all(torch.equal(a, b) for a, b in zip(net.backbone.parameters(), net.key_backbone.parameters(), strict=True))
     with torch.no_grad():
@@ -122,23 +122,23 @@ def test_all_state_is_in_the_state_dict():
 
 
 @pytest.mark.parametrize(("per_rank", "ranks"), [(4, 1), (2, 2), (1, 8), (8, 1)])
-def test_a_batch_that_divides_the_queue_is_fine(per_rank, ranks):
+def test_a_batch_that_divides_the_queue_is_accepted(per_rank, ranks):
     make(queue=8).check_batch(per_rank, ranks)
 
 
 @pytest.mark.parametrize(("per_rank", "ranks", "nearest"), [(3, 1, 9), (5, 2, 10), (16, 2, 32)])
-def test_a_queue_that_is_no_multiple_of_the_batch_is_refused_with_the_next_that_is(per_rank, ranks, nearest):
+def test_a_batch_that_does_not_divide_the_queue_suggests_a_queue(per_rank, ranks, nearest):
     message = rf"net\.queue = 8 .* {per_rank * ranks} videos .*\({per_rank} on each of {ranks} ranks?\).* {nearest}$"
     with pytest.raises(UserError, match=message):
         make(queue=8).check_batch(per_rank, ranks)
 
 
-@pytest.mark.parametrize("forgotten", [False, True])
-def test_the_original_forgets_its_initialization(forgotten):
-    net = make(reference=Reference(default_init=forgotten))
+@pytest.mark.parametrize("torch_default", [False, True])
+def test_default_init_skips_the_initialization(torch_default):
+    net = make(reference=Reference(default_init=torch_default))
     weight = net.backbone.state_dict()["layer2.0.conv1.0.weight"]  # 48 x 16 x 3 x 3 x 3
     fan_in, fan_out = 16 * 27, 48 * 27
-    assert weight.std().item() == pytest.approx(math.sqrt(1 / (3 * fan_in) if forgotten else 2 / fan_out), rel=0.03)
+    assert weight.std().item() == pytest.approx(math.sqrt(1 / (3 * fan_in) if torch_default else 2 / fan_out), rel=0.03)
     assert torch.equal(net.key_backbone.state_dict()["layer2.0.conv1.0.weight"], weight)
 
 
@@ -155,7 +155,7 @@ def loss_after_training(lr: float) -> float:
     return loss.item()
 
 
-def test_a_few_steps_discriminate_the_videos_of_a_batch():
+def test_a_few_steps_fit_one_batch():
     # The queue of 64 holds 8 old keys per video, indistinguishable from the query's own key: at best ln 9.
     assert loss_after_training(lr=0) > math.log(24)
     assert loss_after_training(lr=2e-3) < math.log(12)
@@ -203,7 +203,7 @@ def ranks():
     return on_ranks(visit)
 
 
-def test_two_ranks_have_the_queue_the_loss_and_the_weights_of_one(ranks):
+def test_two_ranks_have_the_queue_loss_and_weights_of_one(ranks):
     net = make()
     alone = steps_of(net, net, slice(None))
     assert ranks[0]["queue"] == ranks[1]["queue"]
@@ -221,6 +221,6 @@ def test_keys_are_encoded_in_shuffled_batches_and_returned_in_order(ranks):
     assert first != set(range(8))
 
 
-def test_one_rank_shuffles_nothing():
+def test_one_rank_does_not_shuffle():
     clips = torch.arange(5.0)[:, None]
     assert torch.equal(shuffle_bn(lambda values: values, clips), clips)

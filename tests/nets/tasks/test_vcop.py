@@ -28,14 +28,14 @@ def test_classes_are_the_permutations_in_lexicographic_order():
 
 
 @pytest.mark.parametrize("num_frames", [18, 49, 50, 64, 300])
-def test_the_label_says_which_clip_of_the_video_stands_in_each_place(num_frames):
+def test_the_label_is_the_order_of_the_clips(num_frames):
     for drawn in plans("vcop", CFG, 100, num_frames=num_frames):
         starts = drawn["frames"].reshape(3, 16)[:, 0]
         assert tuple(np.argsort(np.argsort(starts))) == ORDERS[drawn["labels"]]
         assert (np.diff(drawn["frames"].reshape(3, 16)) == 1).all()
 
 
-def test_from_min_frames_on_no_two_clips_are_the_same():
+def test_clips_are_distinct_from_min_frames_on():
     for num_frames, different in [(18, 3), (17, 2)]:
         starts = plans("vcop", CFG, 1, num_frames=num_frames)[0]["frames"].reshape(3, 16)[:, 0]
         assert len(set(starts.tolist())) == different
@@ -51,7 +51,7 @@ def test_clips_are_never_mirrored():
     assert all((drawn["crop_end"] > drawn["crop_start"]).all() for drawn in plans("vcop", CFG, 50))
 
 
-def test_a_batch_holds_the_clips_of_one_crop_in_the_order_of_the_label(vp9_store, monkeypatch):
+def test_clips_share_one_crop_in_the_order_of_the_label(vp9_store, monkeypatch):
     """Each label's order applied to the unshuffled clips gives the shuffled ones."""
     task = Task("vcop", Config(num_frames=4, interval=3, size=32, short_sides=(64,)))
     batch = next(iter(ClipLoader(vp9_store, task, batch_size=6, seed=3)))
@@ -65,7 +65,7 @@ def test_a_batch_holds_the_clips_of_one_crop_in_the_order_of_the_label(vp9_store
         assert not torch.equal(expected[0], expected[1])
 
 
-def test_notes_say_where_each_clip_stands_in_the_video():
+def test_notes_name_the_position_of_each_clip():
     (drawn,) = plans("vcop", CFG, 1)
     captions = annotate(drawn | {"labels": np.array(3)}, CFG).captions
     assert captions == ["clip 2 of 3", "clip 3 of 3", "clip 1 of 3"]
@@ -90,25 +90,25 @@ def model():
     return build("r3d_tiny", {"clips": ((3, 3, 4, 32, 32), "float32")}, NetConfig(hidden=16))
 
 
-def test_the_head_has_the_specs_parameters():
+def test_parameter_counts_match_the_spec():
     model = meta("r3d18")
     assert count(model.compare) == 524_800
     assert count(model.classify) == 9_222
     assert count(model) == 33_166_272 + 524_800 + 9_222
 
 
-def test_weights_have_the_shapes_of_the_originals_checkpoint_in_the_same_order():
+def test_state_dict_has_the_originals_shapes_in_order():
     ours = [list(value.shape) for value in meta("r3d18").state_dict().values()]
     assert ours == list(shapes_of("ctp__vcop").values())
 
 
-def test_an_untrained_network_guesses(model):
+def test_an_untrained_network_is_at_chance(model):
     result = model(batch())
     assert result["loss"].item() == pytest.approx(math.log(6), abs=0.02)
     assert result["chance"].item() == pytest.approx(1 / 6)
 
 
-def test_every_pair_is_compared_in_the_specs_order(model):
+def test_pairs_are_compared_in_the_specs_order(model):
     """Against the head computed clip by clip."""
     model.eval()
     clips = batch()["clips"]
@@ -121,6 +121,6 @@ def test_every_pair_is_compared_in_the_specs_order(model):
     torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_few_steps_on_one_batch_fit_its_permutations(model):
+def test_a_few_steps_fit_one_batch(model):
     train_on(batch(), model, steps=40)
     assert model.eval()(batch())["accuracy"] == 1

@@ -52,11 +52,11 @@ def targets_by_loops(clip_3THW: Tensor, hidden: list[int]) -> np.ndarray:
     return np.array(rows)
 
 
-def test_clips_are_taken_as_the_loader_normalizes_them():
+def test_normalization_is_that_of_the_loader():
     assert NORMALIZATIONS["imagenet"] == (MEAN, STD)
 
 
-def test_targets_are_the_hidden_cubes_normalized_color_by_color(net):
+def test_targets_are_hidden_cubes_normalized_per_channel(net):
     drawn = batch()
     _, hidden = net.tokens(drawn)
     targets, mean, divisor = net.targets(drawn["clips"], hidden)
@@ -68,7 +68,7 @@ def test_targets_are_the_hidden_cubes_normalized_color_by_color(net):
     torch.testing.assert_close(targets * divisor + mean, kept)
 
 
-def test_targets_that_are_not_normalized_are_the_colors():
+def test_unnormalized_targets_are_pixel_values():
     net = VideoMAE(ViT(width=24, depth=0, heads=3, patch=8), Config(normalize_target=False))
     drawn = batch()
     visible, hidden = net.tokens(drawn)
@@ -82,7 +82,7 @@ def test_targets_that_are_not_normalized_are_the_colors():
     assert net(drawn)["explained"].item() == pytest.approx(explained.item(), rel=1e-4)
 
 
-def test_a_flat_cube_has_a_target_of_zero(net):
+def test_a_flat_cube_has_a_zero_target(net):
     drawn = batch() | {"clips": torch.full((2, 3, 4, 32, 32), 0.25)}
     result = net(drawn)
     assert result["loss"].isfinite()
@@ -102,7 +102,7 @@ def loss_by_numpy(state: dict[str, np.ndarray], clip: Tensor, visible: list[int]
     return float(((predicted - targets_by_loops(clip, hidden)) ** 2).mean())
 
 
-def test_the_loss_is_that_of_the_paper_written_out(net):
+def test_loss_matches_a_numpy_reference(net):
     for parameter in net.parameters():  # at their initial 0 and 1, wrong biases and norms would not show
         torch.nn.init.normal_(parameter, std=0.3)
     drawn = batch()
@@ -114,14 +114,14 @@ def test_the_loss_is_that_of_the_paper_written_out(net):
     assert net(drawn)["loss"].item() == pytest.approx(sum(each) / 2, rel=1e-4)
 
 
-def test_the_mask_is_the_same_at_all_times(net):
+def test_the_mask_is_the_same_in_all_frames(net):
     visible, hidden = net.tokens(batch())
     assert torch.equal(visible[:, 4:], visible[:, :4] + 16)
     assert torch.equal(hidden[:, 12:], hidden[:, :12] + 16)
     assert torch.equal(torch.cat([visible, hidden], 1).sort(1).values, torch.arange(32).expand(2, -1))
 
 
-def test_hidden_pixels_change_the_target_and_not_the_prediction(net):
+def test_hidden_pixels_affect_the_target_but_not_the_prediction(net):
     drawn = batch(1)
     visible, hidden = net.tokens(drawn)
     cubes = to_cubes(drawn["clips"], (2, 8, 8))
@@ -131,7 +131,7 @@ def test_hidden_pixels_change_the_target_and_not_the_prediction(net):
     assert torch.equal(net.reconstruct(from_cubes(changed, GRID, (2, 8, 8)), visible, hidden), before)
 
 
-def test_explained_is_0_for_gray_1_for_the_clip_and_chance_for_the_best_constant(net, monkeypatch):
+def test_explained_is_0_for_gray_1_for_the_clip_chance_for_a_constant(net, monkeypatch):
     drawn = batch(3)
     _, hidden = net.tokens(drawn)
     target, _, _ = net.targets(drawn["clips"], hidden)
@@ -148,15 +148,15 @@ def test_explained_is_0_for_gray_1_for_the_clip_and_chance_for_the_best_constant
     assert 0 < result["chance"] < 0.05
 
 
-def test_it_learns_a_batch_by_heart(net):
+def test_a_few_steps_fit_one_batch(net):
     drawn = batch() | {"clips": torch.randn(2, 3, 1, 1, 32).expand(-1, -1, 4, 32, -1)}  # vertical stripes
     assert train_on(drawn, net, steps=150)["explained"] > 0.5
 
 
 def test_norms_biases_and_the_mask_token_do_not_decay(net):
     optimizer = make_optimizer(net, Optim(name="adamw", decay_norms_and_biases=False))
-    still = {id(p) for group in optimizer.param_groups if group.get("weight_decay") == 0 for p in group["params"]}
-    names = {name for name, parameter in net.named_parameters() if id(parameter) in still}
+    undecayed = {id(p) for group in optimizer.param_groups if group.get("weight_decay") == 0 for p in group["params"]}
+    names = {name for name, parameter in net.named_parameters() if id(parameter) in undecayed}
     assert names == {
         name
         for name, _ in net.named_parameters()
@@ -164,7 +164,7 @@ def test_norms_biases_and_the_mask_token_do_not_decay(net):
     }
 
 
-def test_sizes_are_those_of_the_published_decoder():
+def test_decoder_size_matches_the_paper():
     """4 blocks of 384 channels, each with 12 C^2 weights and 13 C norms and biases, including those of the keys."""
     with torch.device("meta"):
         schema = batch_schema(PlanConfig())
@@ -174,7 +174,7 @@ def test_sizes_are_those_of_the_published_decoder():
     assert sum(p.numel() for p in net.parameters()) == encoder + 2 * 768 + 768 * c + c + decoder
 
 
-def test_pictures_keep_what_is_visible_and_show_the_prediction_in_its_place(net, monkeypatch):
+def test_pictures_show_visible_cubes_and_predictions_in_place(net, monkeypatch):
     drawn = batch()
     visible, hidden = net.tokens(drawn)
     target, _, _ = net.targets(drawn["clips"], hidden)
@@ -189,7 +189,7 @@ def test_pictures_keep_what_is_visible_and_show_the_prediction_in_its_place(net,
         assert torch.equal(cubes["what the encoder sees"][sample, visible[sample]], seen)
 
 
-def test_other_tasks_show_nothing():
+def test_other_tasks_have_no_picture():
     assert Pretext().picture(batch()) == {}
 
 
@@ -203,12 +203,12 @@ def test_other_tasks_show_nothing():
         ("vit_s17", PlanConfig(), "vit_s17"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_way_out(backbone, plan, message):
+def test_mismatched_backbone_and_plan_are_refused(backbone, plan, message):
     with torch.device("meta"), pytest.raises(UserError, match=message):
         build(backbone, batch_schema(plan), Config())
 
 
 @pytest.mark.parametrize("changes", [{"decoder_width": 25}, {"decoder_heads": 5}, {"decoder_depth": 0}])
-def test_decoders_that_there_cannot_be_are_refused(changes):
+def test_impossible_decoders_are_refused(changes):
     with pytest.raises(ValueError, match="decoder_"):
         Config(**changes)

@@ -62,7 +62,7 @@ def prediction(state: State, clip: Tensor, visible: list[int], hidden: list[int]
     return made @ state["project.weight"].T + state["project.bias"]
 
 
-def test_the_figures_are_those_of_the_paper_written_out(net):
+def test_loss_and_metrics_match_a_numpy_reference(net):
     for parameter in net.parameters():  # at their initial 0 and 1, wrong norms, biases and mask tokens do not show
         torch.nn.init.normal_(parameter, std=0.3)
     drawn = batch(3)
@@ -87,13 +87,13 @@ def test_the_figures_are_those_of_the_paper_written_out(net):
     assert result["chance"].item() == pytest.approx(1 - np.mean(others) / variance, rel=1e-3)
 
 
-def test_the_mean_of_the_other_clips_explains_what_is_the_same_in_all(net):
+def test_chance_is_what_the_mean_of_other_clips_explains(net):
     drawn = batch() | {"clips": torch.randn(1, 3, 4, 32, 32).expand(2, -1, -1, -1, -1)}
     assert net(drawn)["chance"].item() == pytest.approx(1, abs=1e-4)
     assert net(batch(1))["chance"].item() == 0  # a batch of one has no other clip
 
 
-def test_the_backbone_is_an_average_of_the_encoder_and_has_no_gradient(net):
+def test_the_backbone_is_an_ema_of_the_encoder_without_gradient(net):
     pairs = [*zip(net.backbone.parameters(), net.encoder.parameters(), strict=True)]
     pairs += zip(net.norm.parameters(), net.encoder_norm.parameters(), strict=True)
     first = [average.clone() for average, _ in pairs]
@@ -108,7 +108,7 @@ def test_the_backbone_is_an_average_of_the_encoder_and_has_no_gradient(net):
     assert without == {name for name, _ in net.named_parameters() if name.startswith(("backbone.", "norm."))}
 
 
-def test_hidden_pixels_change_the_target_and_not_the_prediction(net):
+def test_hidden_pixels_affect_the_target_but_not_the_prediction(net):
     drawn = batch(1)
     torch.nn.init.normal_(net.mask_tokens)
     clips = drawn["clips"]
@@ -120,13 +120,13 @@ def test_hidden_pixels_change_the_target_and_not_the_prediction(net):
     assert not torch.allclose(net.targets(changed), net.targets(clips))
 
 
-def test_it_learns_a_batch_by_heart(net):
+def test_a_few_steps_fit_one_batch(net):
     drawn = batch() | {"clips": torch.randn(2, 3, 1, 1, 32).expand(-1, -1, 4, 32, -1)}  # vertical stripes
     result = train_on(drawn, net, steps=200)
     assert result["explained"] > result["chance"] + 0.4
 
 
-def test_branches_begin_smaller_the_deeper_they_end():
+def test_initial_std_of_branches_shrinks_with_depth():
     """Std is 0.02, or 0.02 / sqrt(2 n) in the last layer of a branch of block n, within 5 standard errors."""
     encoder = ViT(width=96, depth=3, heads=3, patch=8)
     net = VJepa(encoder, 2, Config(predictor_width=64, predictor_depth=2, predictor_heads=2))
@@ -138,7 +138,7 @@ def test_branches_begin_smaller_the_deeper_they_end():
     assert not net.mask_tokens.any()
 
 
-def test_sizes_are_those_of_the_published_predictor():
+def test_predictor_size_matches_the_paper():
     """12 blocks of 384 channels, each with 12 C^2 weights and 13 C norms and biases, including those of the keys."""
     with torch.device("meta"):
         net = build("vit_l16", batch_schema(PlanConfig()), Config())
@@ -155,7 +155,7 @@ def test_sizes_are_those_of_the_published_predictor():
         ("vit_tiny", PlanConfig(), "plan.patch = 16 pixels, the tubelets of vit_tiny are of 8: set plan.patch=8"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_way_out(backbone, plan, message):
+def test_mismatched_backbone_and_plan_are_refused(backbone, plan, message):
     with torch.device("meta"), pytest.raises(UserError, match=message):
         build(backbone, batch_schema(plan), Config())
 
@@ -163,6 +163,6 @@ def test_what_does_not_fit_is_refused_with_the_way_out(backbone, plan, message):
 @pytest.mark.parametrize(
     "changes", [{"predictor_width": 25}, {"predictor_heads": 5}, {"predictor_depth": 0}, {"momentum": 1.0}]
 )
-def test_settings_that_make_no_network_are_refused(changes):
+def test_impossible_settings_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes)).partition("_")[0]):
         Config(**changes)

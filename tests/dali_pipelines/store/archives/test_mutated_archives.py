@@ -38,7 +38,7 @@ SEEDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SEEDS)
-def test_damaged_archives_are_read_or_refused_in_words(tmp_path, monkeypatch, kind):
+def test_damaged_archives_are_read_or_refused(tmp_path, monkeypatch, kind):
     seed, memory = SEEDS[kind](tmp_path / "seed"), memory_storage(monkeypatch)
     reasons = []
     for data in mutations(seed, INPUTS, seed=0):
@@ -58,7 +58,7 @@ def test_damaged_archives_are_read_or_refused_in_words(tmp_path, monkeypatch, ki
 
 
 @pytest.mark.slow
-def test_damaged_pictures_are_read_or_refused_in_words(monkeypatch):
+def test_damaged_pictures_are_read_or_refused(monkeypatch):
     memory = memory_storage(monkeypatch)
     seeds = [jpeg(size=(64, 48), quality=95), jpeg(progressive=True), jpeg(format="PNG")]
     reasons = []
@@ -74,7 +74,7 @@ def test_damaged_pictures_are_read_or_refused_in_words(monkeypatch):
     assert 100 < len(reasons) < 600
 
 
-def test_damaged_labels_are_read_or_passed_over():
+def test_damaged_labels_are_read_or_ignored():
     text = json.dumps({"label": 3, "text": "a caption", "boxes": [[1, 2], {"a": None}]}).encode()
     damaged = [*mutations(text, INPUTS // 2, seed=0)]
     labels = {read_label(data, suffix) for suffix in ("json", "cls") for data in damaged}

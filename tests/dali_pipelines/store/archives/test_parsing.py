@@ -33,30 +33,30 @@ def fault(path) -> str:
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 3000])
-def test_keys_and_values_of_an_lmdb_are_those_that_lmdb_reads(tmp_path, count):
+def test_lmdb_keys_and_values_match_the_lmdb_package(tmp_path, count):
     rng, path = random.Random(count), tmp_path / "a.lmdb"
-    wanted = {
+    expected = {
         f"{rng.randrange(10**9):09d}".encode(): rng.randbytes(rng.choice([0, 3, 900, 9000])) for _ in range(count)
     }
     with lmdb.open(str(path), subdir=False, map_size=2**26) as env:
-        for part in (wanted, [*wanted][::3]):
+        for part in (expected, [*expected][::3]):
             with env.begin(write=True) as transaction:  # twice, so that pages are freed and used again
                 for key in part:
-                    transaction.put(key, wanted[key])
+                    transaction.put(key, expected[key])
     with path.open("rb") as file:
         found = list(entries(file))
     data = path.read_bytes()
-    assert {key: data[begin:end] for key, begin, end in found} == wanted
-    assert [key for key, _, _ in found] == sorted(wanted)
+    assert {key: data[begin:end] for key, begin, end in found} == expected
+    assert [key for key, _, _ in found] == sorted(expected)
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_elements_of_a_list_are_those_that_msgpack_packed(old):
+def test_list_elements_match_msgpack(old):
     values = [b"x" * length for length in (0, 1, 31, 32, 255, 256, 65535, 65536)] + [b"y"] * 20
-    for wanted in (values, values[:15], [], [b"z"] * 70000):
-        packed = b"..." + msgpack.dumps(wanted, use_bin_type=not old) + b"behind"
+    for expected in (values, values[:15], [], [b"z"] * 70000):
+        packed = b"..." + msgpack.dumps(expected, use_bin_type=not old) + b"behind"
         spans = elements(io.BytesIO(packed), 3, len(packed) - 6)
-        assert [packed[begin:end] for begin, end in spans] == wanted
+        assert [packed[begin:end] for begin, end in spans] == expected
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_elements_of_a_list_are_those_that_msgpack_packed(old):
         (msgpack.dumps([jpeg(1), jpeg(1, format="PNG")]), "its picture number 2 is png, those before it mjpeg"),
     ],
 )
-def test_a_value_that_is_no_list_of_whole_pictures_of_one_kind_is_refused(tmp_path, value, reason):
+def test_values_other_than_lists_of_pictures_are_refused(tmp_path, value, reason):
     with lmdb.open(str(tmp_path / "a.lmdb"), subdir=False) as env, env.begin(write=True) as transaction:
         transaction.put(b"000000000", value)
     assert fault(tmp_path / "a.lmdb").startswith(reason)
 
 
-def test_names_of_an_lmdb_are_in_its_order_or_are_its_keys(tmp_path):
+def test_lmdb_names_come_from_its_order_entry_or_its_keys(tmp_path):
     pictures = list(PICTURES.values())
     write_lmdb(tmp_path / "a.lmdb", {f"run/{i}": pictures for i in range(12)})
     assert set(find_videos([tmp_path / "a.lmdb"], outside=tmp_path / "out").videos) == {f"run/{i}" for i in range(12)}
@@ -112,7 +112,7 @@ ZIPS = {
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 @pytest.mark.parametrize("name", ZIPS)
-def test_an_archive_that_cannot_be_read_is_refused_by_its_member(tmp_path, write, name):
+def test_an_unreadable_archive_names_the_member(tmp_path, write, name):
     files, reason = ZIPS[name]
     if write is write_tar:
         files = {name.replace("\\", "/"): data for name, data in files.items()}
@@ -129,7 +129,7 @@ def test_a_link_in_a_tar_is_refused(tmp_path, kind):
     assert fault(path).startswith("its member '00004.jpg' is a link to '/etc/passwd': make the tar with")
 
 
-def test_what_a_zip_can_hold_but_no_part_can_be_read_of_is_refused(tmp_path):
+def test_zip_members_without_random_access_are_refused(tmp_path):
     packed = write_zip(tmp_path / "a.zip", {"a/x.mp4": b"x" * 99}, method=zipfile.ZIP_DEFLATED)
     assert fault(packed).startswith("its member 'a/x.mp4' is a deflated video, of which no part can be read: unpack")
     packed = write_zip(tmp_path / "b.zip", PICTURES, method=zipfile.ZIP_BZIP2)
@@ -141,7 +141,7 @@ def test_what_a_zip_can_hold_but_no_part_can_be_read_of_is_refused(tmp_path):
     assert fault(tmp_path / "c.zip") == "its member '00001.jpg' is encrypted: unpack the zip"
 
 
-def test_a_picture_that_inflates_without_end_is_refused_and_no_more_of_it_is_made_than_the_most(tmp_path, monkeypatch):
+def test_zip_bombs_are_refused_at_the_size_limit(tmp_path, monkeypatch):
     files = {**PICTURES, "00002.jpg": bytes(2**20)}
     packed = write_zip(tmp_path / "a.zip", files, method=zipfile.ZIP_DEFLATED)
     monkeypatch.setattr("dali_pipelines.store.archives.zips.MAX_INFLATED", 2**18)
@@ -151,7 +151,7 @@ def test_a_picture_that_inflates_without_end_is_refused_and_no_more_of_it_is_mad
     assert fault(packed).endswith("does not decompress: it has more than 262144 bytes")
 
 
-def test_a_tar_that_is_cut_off_or_damaged_in_the_middle_does_not_pass_for_a_short_one(tmp_path):
+def test_a_truncated_or_damaged_tar_is_refused(tmp_path):
     data = write_tar(tmp_path / "a.tar", PICTURES).read_bytes()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         third = archive.getmembers()[2].offset
@@ -170,12 +170,12 @@ def test_a_tar_that_is_cut_off_or_damaged_in_the_middle_does_not_pass_for_a_shor
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
     ],
 )
-def test_an_archive_of_another_kind_is_no_video_and_the_way_out_is_said(tmp_path, content, kind):
+def test_other_archive_kinds_are_refused_with_advice(tmp_path, content, kind):
     (tmp_path / "a.bin").write_bytes(content + bytes(300))
     assert fault(tmp_path / "a.bin").endswith(f"({kind}): unpack it and give the folder")
 
 
-def test_the_kind_of_a_file_that_is_given_is_told_by_its_first_bytes(tmp_path):
+def test_a_given_files_kind_is_known_by_its_first_bytes(tmp_path):
     write_zip(tmp_path / "a.mp4", PICTURES)
     write_zip(tmp_path / "b.dat", {name.replace(".jpg", ".JPG"): data for name, data in PICTURES.items()})
     write_lmdb(tmp_path / "c", {"run/c": list(PICTURES.values()), "run/d": list(PICTURES.values())})
@@ -197,7 +197,7 @@ def test_the_kind_of_a_file_that_is_given_is_told_by_its_first_bytes(tmp_path):
         ({"mode": "L"}, "gray"),
     ],
 )
-def test_pixel_formats_are_those_of_the_pictures(tmp_path, options, pix_fmt):
+def test_pixel_formats_match_the_pictures(tmp_path, options, pix_fmt):
     packed = write_zip(tmp_path / "a.zip", {f"{i}.jpg": jpeg(i, **options) for i in range(3)})
     assert PictureSource(Place(str(packed), "zip")).record.pix_fmt == pix_fmt
     mixed = write_zip(tmp_path / "b.zip", {"0.jpg": jpeg(), "1.jpg": jpeg(**options)})
@@ -213,7 +213,7 @@ def test_an_exif_rotation_is_noted(tmp_path):
     )
 
 
-def test_nothing_but_damaged_archives_is_an_error_that_names_file_and_reason(tmp_path):
+def test_a_damaged_archive_names_the_reason(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK\3\4" + bytes(100))
     with pytest.raises(UserError, match="no such"):
         find_videos([tmp_path / "b.zip"], outside=tmp_path / "out")

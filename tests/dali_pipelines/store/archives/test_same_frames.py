@@ -53,7 +53,7 @@ def batch(index, task):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_names_classes_and_frame_counts_are_those_of_the_videos(stored, way):
+def test_names_classes_and_frame_counts_match_the_videos(stored, way):
     index = stored[way]
     assert list(index.names.texts()) == NAMES
     assert (index.class_names, index.labels.tolist()) == (("jump", "run"), [0, 1, 1])
@@ -62,27 +62,27 @@ def test_names_classes_and_frame_counts_are_those_of_the_videos(stored, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_frames_are_those_of_the_folder_bit_by_bit_and_those_of_the_video_within_what_jpeg_costs(stored, videos, way):
+def test_frames_equal_the_folders_and_are_close_to_the_video(stored, videos, way):
     for row, name in enumerate(NAMES):
-        wanted = np.array([FRAMES[row] - 1, 3, 0, 3])
-        shown = decode_rgb(read_clip(stored[way], row, wanted))
-        assert np.array_equal(shown, decode_rgb(read_clip(stored["folder"], row, wanted)))
-        of_video = read_video(videos[0] / f"{name}.mp4", f"scale={BT601}", "format=rgb24")[wanted].astype(int)
+        frames = np.array([FRAMES[row] - 1, 3, 0, 3])
+        shown = decode_rgb(read_clip(stored[way], row, frames))
+        assert np.array_equal(shown, decode_rgb(read_clip(stored["folder"], row, frames)))
+        of_video = read_video(videos[0] / f"{name}.mp4", f"scale={BT601}", "format=rgb24")[frames].astype(int)
         assert np.abs(shown - of_video).mean() < 2
         assert np.abs(shown - np.roll(of_video, 1, axis=0)).mean() > 10
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_clip_reads_no_bytes_but_those_of_its_frames(stored, videos, way):
+def test_a_clip_reads_only_the_bytes_of_its_frames(stored, videos, way):
     clip = read_clip(stored[way], 2, np.array([5, 31]))
     pictures = videos[1]["run/b"]
     assert clip.data.tobytes() == pictures[5] + pictures[31]
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_plans_and_training_batches_are_those_of_the_folder(stored, task):
+def test_plans_and_batches_equal_those_of_the_folder(stored, task):
     of_folder = SampleSource(stored["folder"], TASKS[task], Order(3, 3, 0, 1, 3, shuffle=False), "frames")
-    wanted = batch(stored["folder"], TASKS[task])
+    expected = batch(stored["folder"], TASKS[task])
     for way in WAYS[1:]:
         source = SampleSource(stored[way], TASKS[task], Order(3, 3, 0, 1, 3, shuffle=False), "frames")
         for row in range(3):
@@ -90,11 +90,11 @@ def test_plans_and_training_batches_are_those_of_the_folder(stored, task):
                 assert np.array_equal(ours, theirs)
         if way in ("zip deflated", "tar", "LMDB file"):
             found = batch(stored[way], TASKS[task])
-            assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+            assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_pictures_are_encoded_again_from_where_they_are(stored, videos, tmp_path, way):
+def test_archived_pictures_can_be_encoded_again(stored, videos, tmp_path, way):
     source = pack(way, tmp_path / "source", {"run/b": videos[1]["run/b"][:8], "run/a": videos[1]["run/a"][:8]})
     found = find_videos([source], outside=tmp_path / "out").videos
     records = {
@@ -106,7 +106,7 @@ def test_pictures_are_encoded_again_from_where_they_are(stored, videos, tmp_path
     assert np.abs(there - decode_rgb(read_clip(stored["folder"], 2, np.arange(8)))).mean() < 2
 
 
-def test_prepare_only_indexes_a_zip_and_does_it_again_only_when_it_has_changed(videos, tmp_path, capsys):
+def test_prepare_indexes_a_zip_again_only_if_it_changed(videos, tmp_path, capsys):
     source = pack("zip stored", tmp_path / "zips", videos[1])
     (tmp_path / "zips" / "run" / "broken.zip").write_bytes(b"PK\3\4 and no more")
     command = [str(source), "--out", str(tmp_path / "out"), "--codec", "original", "--workers", "1"]
@@ -138,14 +138,14 @@ def shard(videos, tmp_path_factory):
     return write_tar(tmp_path_factory.mktemp("shards") / "train-000000.tar", files)
 
 
-def test_videos_in_a_shard_are_named_by_their_keys_and_have_the_labels_that_come_with_them(shard, tmp_path):
+def test_shard_videos_have_their_keys_and_labels(shard, tmp_path):
     index = in_place(shard, root=tmp_path)
     assert list(index.names.texts()) == ["jump_c", "run_a", "run_b"]
     assert index.labels.tolist() == [7, 1, 1]
     assert index.num_frames.tolist() == FRAMES
 
 
-def test_a_video_in_a_shard_is_a_range_of_it_that_decodes_as_the_file_does(shard, videos, tmp_path):
+def test_a_video_in_a_shard_decodes_like_the_file(shard, videos, tmp_path):
     index = in_place(shard, root=tmp_path)
     with tarfile.open(shard) as archive:
         member = archive.getmember("run_b.mp4")
@@ -153,8 +153,8 @@ def test_a_video_in_a_shard_is_a_range_of_it_that_decodes_as_the_file_does(shard
     units = index.units(2)
     assert (units.starts[0], units.ends[0]) == (member.offset_data, member.offset_data + member.size)
     shown = decode_rgb(read_clip(index, 2, np.array([33, 4])))
-    wanted = read_video(videos[0] / "run/b.mp4", f"scale={BT601}", "format=rgb24")
-    assert np.abs(np.subtract(shown, wanted[[33, 4]], dtype=int)).max() <= 1
+    expected = read_video(videos[0] / "run/b.mp4", f"scale={BT601}", "format=rgb24")
+    assert np.abs(np.subtract(shown, expected[[33, 4]], dtype=int)).max() <= 1
 
 
 def test_a_video_in_a_shard_can_be_copied_and_encoded_again(shard, videos, tmp_path):
@@ -183,5 +183,5 @@ def test_files_behind_a_url_are_read_by_range(videos, stored, monkeypatch, tmp_p
     memory.read_bytes = 0
     shown = decode_rgb(read_clip(index, 0, np.array([3, 30])))
     assert memory.read_bytes <= len(content) // (1 if way == "video" else 8)
-    wanted = decode_rgb(read_clip(stored["folder"], 2, np.array([3, 30]))).astype(int)
-    assert np.abs(shown - wanted).mean() <= (5 if way == "video" else 0)
+    expected = decode_rgb(read_clip(stored["folder"], 2, np.array([3, 30]))).astype(int)
+    assert np.abs(shown - expected).mean() <= (5 if way == "video" else 0)
