@@ -60,9 +60,10 @@ def test_labels_that_start_at_1_are_said_and_count_from_0_in_both(tmp_path, trai
 
 def test_labels_that_start_at_1_are_said_where_the_dataset_has_the_classes(tmp_path):
     build(tmp_path, "run/a", "walk/b", classes={"run/a": "run", "walk/b": "walk"})
-    (dataset := tmp_path / "list.txt").write_text("run/a 1\nwalk/b 2\n")
-    (note,) = open_dataset(tmp_path, dataset, labeled=True).notes
-    assert note == f"the labels of {dataset} start at 1; here class ids start at 0, and its label 1 is class 'run'"
+    for text in ("run/a 1\nwalk/b 2\n", "walk/b 002\nrun/a 001\n"):
+        (dataset := tmp_path / "list.txt").write_text(text)
+        (note,) = open_dataset(tmp_path, dataset, labeled=True).notes
+        assert note == f"the labels of {dataset} start at 1; here class ids start at 0, and its label 1 is class 'run'"
     dataset.write_text("run/a 0\nwalk/b 1\n")
     assert open_dataset(tmp_path, dataset, labeled=True).notes == []
 
