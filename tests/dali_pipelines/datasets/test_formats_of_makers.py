@@ -255,3 +255,13 @@ def test_a_column_of_first_frames_is_no_column_of_classes(tmp_path):
     build(tmp_path, *names)
     (tmp_path / "list.csv").write_text("".join(f"{name},0,{200 + 7 * i},{i % 3}\n" for i, name in enumerate(names)))
     assert open_dataset(tmp_path, tmp_path / "list.csv").labels == ("0", "1", "2") * 2
+
+
+def test_lists_of_ucf101_may_have_tabs_and_backslashes(tmp_path):
+    ucf101(folder := tmp_path)
+    for file in folder.glob("*.txt"):
+        file.write_text(file.read_text().replace(" ", "\t").replace("/", "\\"))
+    build(root := tmp_path / "data", *UCF)
+    run(root, "auto", folder)
+    assert classes_in(root, "trainlist01.txt") == dict([*CLASS_OF_UCF.items()][1:])
+    assert classes_in(root, "testlist01.txt") == dict([*CLASS_OF_UCF.items()][:1])
