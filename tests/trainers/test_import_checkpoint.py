@@ -249,6 +249,7 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
         ("0,brush hair\r\n1,cartwheel\r\n", ["brush hair", "cartwheel"]),
         ("brush hair\ncartwheel", ["brush hair", "cartwheel"]),
         ("3 pointer\n2 pointer", ["3 pointer", "2 pointer"]),
+        ("\ufeff1 run\n2 walk", ["run", "walk"]),
     ],
 )
 def test_class_names_are_read_with_or_without_numbers(tmp_path, text, names):
