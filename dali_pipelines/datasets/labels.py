@@ -1,5 +1,6 @@
 """Read the classes of videos from their folders or from a list."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 
 MAX_CLASSES = 10**6
 MAX_DIGITS = 19
+SEVERAL = re.compile(r"\d+([,;|]\d+)+")
+"""A label of a list of several ids for each video."""
 COUNTS_ALIKE = 0.9  # a column is frame counts if so many are within 2 of the videos': tools count differently
 
 
@@ -80,11 +83,13 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
 
 
 def _require_one(path: Path | str, name: str, first: str, label: str | None) -> None:
-    """Raise UserError for a label that is empty, negative, or differs from an earlier line's."""
+    """Raise UserError for a label that is empty, negative, several ids, or differs from an earlier line's."""
     if not label:
         raise UserError(f"{path} has an empty label for {printable(name)}")
     if is_number(label) and label.startswith("-"):
         raise UserError(f"{path} has the label {label} for {printable(name)}: class ids are 0 or more")
+    if SEVERAL.fullmatch(label):
+        raise UserError(f"{path} has several labels for {printable(name)}, {printable(label)}: a video has one class")
     if label != first:
         raise UserError(f"{path} has two labels for {printable(name)}: {printable(first)} and {printable(label)}")
 

@@ -101,6 +101,7 @@ def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
         ("a,0\nb,\n", "has an empty label for b"),
         ("a,0\nb,-1\n", "has the label -1 for b: class ids are 0 or more"),
         ("a,run\na.mp4,run\nb,walk\na,walk\n", "has two labels for a: run and walk"),
+        ("a,0\nb,1;2\n", "has several labels for b, 1;2: a video has one class"),
         ("a,0\nb,99999999999999999999999999\n", "the class id 99999999999999999999999999 is not below 1000000"),
         ("a,0\nb,1000000\n", "the class id 1000000 is not below 1000000"),
     ],
