@@ -17,7 +17,7 @@ from trainers.commands import doctor
 
 pytestmark = pytest.mark.slow
 
-HOSTILE = "<script>alert(1)</script>\x1b[2J\nerror: \x9b1m\u202e|```"
+HOSTILE = "<script>alert(1)</script>\x1b[2J\nerror: \x9b1m\u202e|```\udce9"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def run(command, store, folder):
         preview.main([*of_recipe, "--out", str(page)])
     elif command == "lists":
         listed = folder / "mine.csv"
-        with listed.open("w", newline="") as file:
+        with listed.open("w", newline="", errors="surrogateescape") as file:
             csv.writer(file).writerows([[name, f"c{HOSTILE}"] for name in store.names.texts()[:3]])
         lists.main(["auto", str(listed), "--data-dir", str(store.root)])
     elif command == "doctor":

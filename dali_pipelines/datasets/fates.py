@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs.errors import UserError, printable
 from configs.words import counted
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_csv
 from dali_pipelines.store.storage import joined, read_file
 
 TOO_SHORT_FILE = "too_short.csv"
@@ -27,8 +27,7 @@ NAMED = 10
 
 def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") -> None:
     """Write a CSV file with one line per video: its name or path (`key` says which) and the reason."""
-    with replacing(path) as temporary, temporary.open("w", newline="", errors="surrogateescape") as file:
-        csv.writer(file).writerows([(key, "reason"), *reasons.items()])
+    write_csv(path, [(key, "reason"), *reasons.items()])
 
 
 def read_quarantine(root: str | Path) -> dict[str, str]:

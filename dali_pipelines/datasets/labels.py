@@ -1,5 +1,6 @@
 """Read the classes of videos from their folders or from a list."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 
 MAX_CLASSES = 10**6
 MAX_DIGITS = 19
+SEVERAL = re.compile(r"\d+([,;|]\d+)+")
+"""A label of a list of several ids for each video."""
 COUNTS_ALIKE = 0.9  # a column is frame counts if so many are within 2 of the videos': tools count differently
 
 
@@ -80,11 +83,13 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
 
 
 def _require_one(path: Path | str, name: str, first: str, label: str | None) -> None:
-    """Raise UserError for a label that is empty, negative, or differs from an earlier line's."""
+    """Raise UserError for a label that is empty, negative, several ids, or differs from an earlier line's."""
     if not label:
         raise UserError(f"{path} has an empty label for {printable(name)}")
     if is_number(label) and label.startswith("-"):
         raise UserError(f"{path} has the label {label} for {printable(name)}: class ids are 0 or more")
+    if SEVERAL.fullmatch(label):
+        raise UserError(f"{path} has several labels for {printable(name)}, {printable(label)}: a video has one class")
     if label != first:
         raise UserError(f"{path} has two labels for {printable(name)}: {printable(first)} and {printable(label)}")
 
@@ -133,7 +138,8 @@ def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None
     """Return the labels of a reading; None if it has none, or if their column is ambiguous.
 
     A column of numbers can be labels if it starts at 0 or 1 and does not count the videos' frames. Of two such
-    columns, the labels are the one that is constant within each folder, else the one with fewer distinct values.
+    columns, one that is the same on all lines is no labels: it may be the first frame. Else the labels are the one that
+    is constant within each folder, else the one with fewer distinct values.
 
     Args:
         num_frames: int (N,), the frames of each video, 0 if unknown.
@@ -142,6 +148,7 @@ def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None
         return reading.labels
     likely = [column for column in reading.columns if _may_be_classes(column, num_frames)]
     if len(likely) > 1:
+        likely = [column for column in likely if len(set(column)) > 1] or likely
         folders = [name.rpartition("/")[0] for name in reading.names]
         by_folder = [column for column in likely if len({*zip(folders, column, strict=True)}) == len({*folders})]
         likely = by_folder if len(by_folder) == 1 and len({*folders}) < len(folders) else likely
@@ -166,7 +173,7 @@ def one_to_one(labels: Sequence[str], classes: Sequence[int]) -> bool:
     return len(pairs) == len(set(labels)) == len(set(classes))
 
 
-def base_note(path: Path | str | None, labels: Sequence[str], names: Sequence[str] | Mapping[int, str]) -> list[str]:
+def base_note(path: Path | str | None, labels: Sequence[str], names: Sequence[str]) -> list[str]:
     """Return a note on which class label 1 is, if the labels start at 1; else []."""
     numbers = [int(label) for label in labels if is_number(label) and len(label) < MAX_DIGITS]
     if len(numbers) < len(labels) or not numbers or min(numbers) != 1:

@@ -1,5 +1,6 @@
 """Open a dataset from its root and a list: the videos that are taken, and why the others are not."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,7 +65,15 @@ class Dataset:
         total = f"of {counted(count, 'video')} of {self.list_file}"
         quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
         missing = summary("missing", dict.fromkeys(self.missing, ""), None, total=total)
-        return [*quarantined, *missing, *self.notes_of_all]
+        return [*quarantined, *missing, *self._repeated(), *self.notes_of_all]
+
+    def _repeated(self) -> list[str]:
+        names = self.index.names.texts() if self.list_file else ()
+        if not (again := len(names) - len(set(names))):
+            return []
+        first = next(name for name, count in Counter(names).items() if count > 1)
+        lines = f"{again} of {counted(len(names), 'line')} of {self.list_file}"
+        return [f"{lines} name a video again, such as {printable(first)}: it is taken, whole, as often as it is listed"]
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError if none is left."""
@@ -209,8 +218,8 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
     classes = index.labels.tolist()
     if len(labels) < len(index) or one_to_one(labels, classes):
         names = index.class_names
-        first = {label: names[number] for label, number in zip(labels, classes, strict=False)}
-        return replace(dataset, notes_of_all=tuple(base_note(dataset.list_file, labels, {0: first.get("1", "")})))
+        first = [names[number] for label, number in zip(labels, classes, strict=False) if label.lstrip("0") == "1"]
+        return replace(dataset, notes_of_all=tuple(base_note(dataset.list_file, labels, first)))
     listed, held = len(set(labels)), len(set(classes))
     different = f"has {counted(listed, 'class', 'classes')}, {index.root} has {held} for the same videos"
     if listed == held:

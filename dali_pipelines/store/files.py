@@ -1,10 +1,11 @@
 """File names of the store, and writes that never leave a half-written file."""
 
+import csv
 import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
@@ -101,6 +102,15 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a whole file, or leave the existing one; text as UTF-8. Errors as in `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogateescape"))
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a whole CSV file, header first, as in `write_file`; names that are not UTF-8 keep their bytes."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        csv.writer(file).writerows(rows)
 
 
 class Appended:

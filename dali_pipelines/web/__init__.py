@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 
 
 def document(title: str, body: str, *, script: str = "") -> str:
-    """Render a page.
+    """Render a page; names that are not UTF-8 have their bytes escaped.
 
     Args:
         title: plain text.
@@ -22,7 +22,8 @@ def document(title: str, body: str, *, script: str = "") -> str:
     style, code = ((FOLDER / name).read_text() if name else "" for name in ("style.css", script))
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     run = f"<script>{code}</script>" if code else ""
-    return f"{head}<title>{html.escape(title)}</title><style>{style}</style>{body}{run}</html>\n"
+    page = f"{head}<title>{html.escape(title)}</title><style>{style}</style>{body}{run}</html>\n"
+    return page.encode(errors="backslashreplace").decode()
 
 
 def data_url(picture: Image, kind: str, **options: Any) -> str:

@@ -33,6 +33,13 @@ FILES = {
     "tabs.tsv": "".join(f"{name}.mp4\t{i}\n" for i, name in enumerate(UCF)),
     "header.csv": "Video,Class,seconds\n" + "".join(f'"{name}.mp4","{name.split("/")[0]}",3\n' for name in UCF),
     "header_path.csv": "label;file_path\n" + "".join(f"{i};./{name}.mp4\n" for i, name in enumerate(UCF)),
+    # pandas: row numbers before the columns; names with spaces in quotation marks between spaces, as V-JEPA reads them
+    "row_numbers.csv": ",path,label\n" + "".join(f"{i},{name}.mp4,{i}\n" for i, name in enumerate(UCF)),
+    "unnamed.csv": "Unnamed: 0,path,label\n" + "".join(f"{i},{name}.mp4,{i}\n" for i, name in enumerate(UCF)),
+    "spaces.csv": f"/v/{UCF[0]}.mp4 0\n" + "".join(f'"/my v/{UCF[i]}.mp4" {i}\n' for i in (1, 2)),
+    "Diving48_V2_train.json": json.dumps(
+        [{"vid_name": name, "label": i, "start_frame": 0, "end_frame": 163} for i, name in enumerate(UCF)]
+    ),
     "names.json": json.dumps([f"{name}.mp4" for name in UCF], indent=2),
     "mapping.json": json.dumps({name: name.split("/")[0] for name in UCF}),
     "lines.jsonl": "".join(json.dumps({"video": f"{name}.mp4", "label": i}) + "\n" for i, name in enumerate(UCF)),

@@ -115,3 +115,11 @@ def test_hostile_names_are_escaped(run, tmp_path):
     before, recipe = card.split("````yaml\n")
     assert "<script" not in before
     assert recipe.split("\n````\n")[0].count("<script>") == 2
+
+
+def test_a_card_is_utf_8_though_a_folder_is_not(run, tmp_path):
+    weights = read(run)
+    assert weights.config
+    config = replace(weights.config, data=replace(weights.config.data, root="/data/vid\udce9os"))
+    export(replace(weights, config=config), tmp_path / "hub")
+    assert "4 videos each, on vid\\udce9os." in (tmp_path / "hub" / "README.md").read_bytes().decode()

@@ -123,7 +123,10 @@ def flip_a_bit(path: Path) -> None:
             r"a.safetensors and a.json are damaged or no export",
         ),
         (lambda path: path.with_suffix(".json").write_text('{"size": '), r"damaged or no export"),
-        (lambda path: path.with_suffix(".json").write_text("{}"), r"no export \('architecture'\); export again"),
+        (  # of transformers
+            lambda path: path.with_suffix(".json").write_text('{"architectures": ["VideoMAEModel"]}'),
+            r"no export \('architecture'\); export again; `clipfeed import` takes those of other programs$",
+        ),
         (
             lambda path: path.write_bytes(path.read_bytes()[:9000]),
             r"they are of two exports, or one of them has changed",

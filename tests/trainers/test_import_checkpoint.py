@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 
 import pytest
 import torch
@@ -248,6 +249,7 @@ def test_refused_imports_leave_no_file(tmp_path, done, refused, capsys):
         ("0,brush hair\r\n1,cartwheel\r\n", ["brush hair", "cartwheel"]),
         ("brush hair\ncartwheel", ["brush hair", "cartwheel"]),
         ("3 pointer\n2 pointer", ["3 pointer", "2 pointer"]),
+        ("\ufeff1 run\n2 walk", ["run", "walk"]),
     ],
 )
 def test_class_names_are_read_with_or_without_numbers(tmp_path, text, names):
@@ -258,3 +260,45 @@ def test_class_names_are_read_with_or_without_numbers(tmp_path, text, names):
 def test_class_names_for_a_backbone_are_refused(tmp_path):
     with pytest.raises(UserError, match="the checkpoint is no classifier and has no classes to name"):
         read_classes(tmp_path / "names.txt", 0)
+
+
+class Runs:
+    """What a pickle holds that runs a command when it is read."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_no_error_advises_to_run_the_code_of_a_file(tmp_path, old):
+    evil, other = tmp_path / "evil.pth", tmp_path / "other.pth"
+    torch.save({"state_dict": {}, "x": Runs(f"touch {tmp_path}/ran")}, evil, _use_new_zipfile_serialization=not old)
+    with pytest.raises(UserError, match=r"evil.pth would run posix.system when it is read, .*: do not trust it$"):
+        read_original(evil)
+    other.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"no checkpoint of torch \(Unsupported operand 118\)$"):
+        read_original(other)
+    torch.save({"args": argparse.Namespace(lr=1), "state_dict": {}}, other)
+    with pytest.raises(UserError, match=r"not a checkpoint of clipfeed: it holds an object of argparse.Namespace; `"):
+        read(other)
+    with pytest.raises(UserError) as raised:
+        read(evil)
+    assert "weights_only" not in str(raised.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda t: (100 * t).to(torch.int8), lambda t: t.to_sparse(), lambda t: t.to("meta"), lambda t: t.to(torch.cfloat)],
+)
+def test_tensors_that_are_no_dense_floats_are_refused_and_halves_are_not(r3d18, make):
+    state = r3d18.state_dict()
+    changed = state | {"fc.weight": make(state["fc.weight"])}
+    with pytest.raises(UserError, match=r"^fc.weight holds no dense floats \(torch\.\w+, torch.*\): save it as such"):
+        network(torchvision.convert(changed))
+    halves = {key: value.half() for key, value in state.items()}  # the counts of batches, too
+    for key, value in network(torchvision.convert(halves)).backbone.state_dict().items():
+        assert value.equal(state[key].half().to(state[key].dtype)), key

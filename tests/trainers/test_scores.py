@@ -91,4 +91,22 @@ def test_the_confusion_picture_is_dark_at_its_counts(tmp_path, classes):
         assert np.corrcoef(x, y)[0, 1] * slope > 0.6
 
 
-# The same results however it runs
+def test_names_that_are_not_utf_8_or_look_like_formulas_come_through_a_test(tmp_path):
+    found = random_predictions()
+    found.names[0] = "caf\udce9/v"  # as Python reads the bytes of Latin-1
+    classes = ["caf\udce9", "$\\frac{$", "$5 and $6", "line\nbreak", "\u8dd1", "b"]
+    scores.write(tmp_path, found, classes, {})
+    assert b"\ncaf\xe9," in (tmp_path / "per_class.csv").read_bytes()
+    assert b"\ncaf\xe9/v," in (tmp_path / "predictions.csv").read_bytes()
+    assert [row["class"] for row in rows(tmp_path / "confusion.csv", errors="surrogateescape")] == classes
+    assert Image.open(tmp_path / "confusion.png").size > (300, 300)
+    assert result(tmp_path)["classes"] == 6
+
+
+def test_a_picture_of_many_classes_stays_small(tmp_path):
+    many = confusion.MAX_NAMED + 1
+    confusion.draw(np.eye(many, dtype=np.int64), ["class"] * many, tmp_path / "c.png", title="all right")
+    with Image.open(tmp_path / "c.png") as image:
+        assert max(image.size) < 3000
+        middle = np.asarray(image.convert("RGB"))[image.height // 2]
+    assert (middle == (8, 48, 107)).all(-1).any()

@@ -85,7 +85,7 @@ def read_classes(path: Path, outputs: int) -> list[str]:
     if not outputs:
         raise UserError(f"--classes {path}: the checkpoint is no classifier and has no classes to name")
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise UserError(f"--classes {path}: not a text file; expected one name a line") from None
     if len(names) != outputs:

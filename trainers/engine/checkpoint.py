@@ -19,6 +19,10 @@ from dali_pipelines.store.files import TEMPORARY, replacing, sync
 FORMAT = 1
 ZIP = b"PK"
 """First bytes of a file of `torch.save`; older files of other programs start differently."""
+REFUSED = re.compile(r"GLOBAL (\S+)(?P<blocked> whose module \S+ is blocked)?")
+"""In an error of torch.load: the name of an object that it does not load, since that can run code."""
+ADVICE = re.compile(r"Weights only load failed\.|In PyTorch 2\.6.*|Please file an issue.*?: |WeightsUnpickler error: ")
+"""In an error of torch.load: how to run the code of the file all the same, which is no way out for a damaged one."""
 IMPORT = "`clipfeed import` takes those of other programs"
 
 
@@ -104,6 +108,12 @@ def _write(content: Mapping[str, Any], file: Any) -> None:
         raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
 
 
+def why(error: Exception) -> str:
+    """Return the first line of an error of torch.load, without the advice to run the file's code."""
+    lines = (line.strip() for line in ADVICE.sub("", str(error)).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read a checkpoint, tensors on the CPU. UserError if it is missing, damaged, or not ours."""
     if not path.is_file():
@@ -114,7 +124,10 @@ def read(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile(f"checksum of {part}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if refused := REFUSED.search(str(error)):
+            what = f"it holds an object of {refused[1]}"
+            raise UserError(f"{path} is not a checkpoint of clipfeed: {what}; {IMPORT}") from None
+        reason = why(error)
         with path.open("rb") as head:
             ours = head.read(len(ZIP)) == ZIP
         or_not = "" if ours else f", or is not one of clipfeed's; {IMPORT}"

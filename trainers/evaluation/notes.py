@@ -15,8 +15,8 @@ from trainers.weights import CLIP
 def notes_on(train: Index, test: Index | None) -> list[str]:
     """List problems of the training and test videos that affect the result, one sentence each.
 
-    Classes without training videos; and, if the test videos are known, a test of one class, for which a constant
-    answer is always right, and test videos that are training videos too.
+    Classes without training videos, or a single class; if the test videos are known, also a test of one class, for
+    which a constant answer is always right, and test videos that are training videos too.
     """
     names, notes = train.class_names, []
     unseen = np.setdiff1d(np.arange(len(names)), train.labels)
@@ -26,6 +26,11 @@ def notes_on(train: Index, test: Index | None) -> list[str]:
         listed = first_names([names[label] for label in unseen])
         total = counted(len(names), "class", "classes")
         notes.append(f"no training video of {len(unseen)} of {total} ({listed}){seen}")
+    if len(names) == 1:
+        notes.append(
+            f"all training videos are of one class, {shown(names[0])}: there is nothing to tell apart. Classes are the "
+            "folders directly below the one that was prepared"
+        )
     if test is None:
         return notes
     if len(set(test.labels.tolist())) == 1:

@@ -3,7 +3,6 @@
 The gallery is a recipe's training videos, the queries are its test videos.
 """
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from PIL import Image
 
 from configs.errors import shown
 from configs.words import counted
-from dali_pipelines.store.files import replacing, write_file
+from dali_pipelines.store.files import replacing, write_csv, write_file
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
 from trainers.evaluation.features import Features, chance
@@ -98,16 +97,15 @@ def write_retrieval(sets: Sets, out: Path) -> str:
 def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
     """Write one line per query and neighbor; an unreadable query gets a line without a neighbor."""
     names, labels, classes = sets.gallery.names, sets.gallery.labels, sets.gallery_index.class_names
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("query", "class", "rank", "nearest", "nearest_class", "same", "cosine"))
-        for query, (name, label) in enumerate(zip(sets.queries.names, sets.queries.labels, strict=True)):
-            if math.isnan(found.cosines[query, 0]):
-                table.writerow((name, classes[label], *[""] * 5))
-                continue
-            for rank, (row, cosine) in enumerate(zip(found.rows[query], found.cosines[query], strict=True), 1):
-                near = (names[row], classes[labels[row]], int(labels[row] == label), f"{cosine:.6f}")
-                table.writerow((name, classes[label], rank, *near))
+    table: list[tuple[object, ...]] = [("query", "class", "rank", "nearest", "nearest_class", "same", "cosine")]
+    for query, (name, label) in enumerate(zip(sets.queries.names, sets.queries.labels, strict=True)):
+        if math.isnan(found.cosines[query, 0]):
+            table.append((name, classes[label], *[""] * 5))
+            continue
+        for rank, (row, cosine) in enumerate(zip(found.rows[query], found.cosines[query], strict=True), 1):
+            near = (names[row], classes[labels[row]], int(labels[row] == label), f"{cosine:.6f}")
+            table.append((name, classes[label], rank, *near))
+    write_csv(path, table)
 
 
 def _sheet(sets: Sets, found: Nearest, title: str) -> Image.Image:

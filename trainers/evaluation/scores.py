@@ -1,7 +1,6 @@
 """Metrics, tables and a picture of a classifier's predictions."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.words import counted
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import replacing, write_csv
 from trainers.evaluation import confusion
 from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.predict import Predictions, top_k
@@ -93,11 +92,12 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     (out / "result.json").unlink(missing_ok=True)
     _write_predictions(out, found, predicted, columns)
     rows = ((name, *counts) for name, counts in zip(classes, table.tolist(), strict=True))
-    _write_csv(out / "confusion.csv", ("class", *columns), rows)
+    write_csv(out / "confusion.csv", [("class", *columns), *rows])
     rows = (
         _of_class(name, counts, row, classes) for row, (name, counts) in enumerate(zip(classes, table, strict=True))
     )
-    _write_csv(out / "per_class.csv", ("class", "videos", "correct", "accuracy", "most_frequent_wrong_class"), rows)
+    header = ("class", "videos", "correct", "accuracy", "most_frequent_wrong_class")
+    write_csv(out / "per_class.csv", [header, *rows])
     lines = [as_text(measured), f"files       {out}"]
     drawn = len(columns) if found.unreadable else len(classes)
     try:
@@ -110,13 +110,11 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
 
 
 def _write_predictions(out: Path, found: Predictions, predicted: np.ndarray, columns: Sequence[str]) -> None:
-    rows = []
+    rows = [("video", "class", "predicted", "correct", "class_score", "predicted_score")]
     for name, label, guess, scores in zip(found.names, found.labels, predicted.tolist(), found.scores, strict=True):
         both = [f"{scores[k]:.6f}" if guess < len(scores) else "" for k in (label, guess)]
         rows.append((name, columns[label], columns[guess], int(label == guess), *both))
-    _write_csv(
-        out / "predictions.csv", ("video", "class", "predicted", "correct", "class_score", "predicted_score"), rows
-    )
+    write_csv(out / "predictions.csv", rows)
     with replacing(out / "predictions.npz") as part, part.open("wb") as file:
         np.savez(
             file,
@@ -135,8 +133,3 @@ def _of_class(name: str, counts: np.ndarray, row: int, classes: Sequence[str]) -
     wrong[row] = 0
     worst = classes[int(wrong.argmax())] if wrong.any() else ""
     return name, videos, correct, f"{correct / videos:.4f}" if videos else "", worst
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])

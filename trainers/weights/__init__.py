@@ -186,7 +186,9 @@ def _exported(path: Path) -> Weights:
             f"no such file: {error.filename}; an export is a .safetensors with a .json; {checkpoint.IMPORT}"
         ) from None
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} and {facts_file.name} are damaged or no export ({error}); export again") from None
+        raise UserError(
+            f"{path} and {facts_file.name} are damaged or no export ({error}); export again; {checkpoint.IMPORT}"
+        ) from None
     model = {f"{BACKBONE}{key}": value for key, value in state.items()}
     return Weights(path=path, backbone=name, model=model, config=None, step=step, clip=clip, sha256=written)
 

@@ -103,7 +103,8 @@ def export(weights: Weights, out: Path) -> dict[str, object]:
         facts["tensors_sha256"] = sha256_of(part)
         _write(facts_part, facts)
         parameters = sum(parameter.numel() for parameter in net.parameters())
-        card_part.write_text(card(weights, facts, load, parameters=parameters), encoding="utf-8")
+        text = card(weights, facts, load, parameters=parameters)
+        card_part.write_bytes(text.encode(errors="backslashreplace"))  # a hub refuses names that are not UTF-8
     return facts
 
 

@@ -1,7 +1,5 @@
 """Read a state dict that other training code wrote, without running code from the file."""
 
-import pickle
-import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import UserError
+from trainers.engine.checkpoint import REFUSED, why
 from trainers.engine.state import plain
 
 WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "model_state")
@@ -51,15 +50,17 @@ def read_original(path: Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
-        refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        if refused and isinstance(error, pickle.UnpicklingError):
+        refused = REFUSED.search(str(error))
+        if refused and refused["blocked"]:
+            raise UserError(
+                f"{path} would run {refused[1]} when it is read, which no weights need: do not trust it"
+            ) from None
+        if refused:
             raise UserError(
                 f"{path} holds an object of {refused[1]} with its weights, and reading that can run any code. If you "
                 "trust the file, load it with weights_only=False where its code is, and torch.save its state dict alone"
             ) from None
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        damaged = reason[-1] if "WeightsUnpickler error" in reason[-1] else reason[0]
-        raise UserError(f"{path} is damaged, or no checkpoint of torch ({damaged})") from None
+        raise UserError(f"{path} is damaged, or no checkpoint of torch ({why(error)})") from None
     return _state_dict(content, path)
 
 

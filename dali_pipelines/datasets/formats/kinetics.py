@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from dali_pipelines.datasets.formats import Lists, Reading, Source
-from dali_pipelines.datasets.formats.table import table
+from dali_pipelines.datasets.formats.table import cells, table
 
 COLUMNS = {"youtube_id", "time_start", "time_end"}
 LIST_OF = {"train": "train.txt", "val": "val.txt", "validate": "val.txt", "validation": "val.txt", "test": "test.txt"}
@@ -51,4 +51,4 @@ def _files(source: Source) -> list[Source]:
 
 
 def _is_kinetics(source: Source) -> bool:
-    return bool(source.lines) and set(source.lines[0].split(",")) >= COLUMNS
+    return bool(source.lines) and set(cells(source.lines[0])) >= COLUMNS

@@ -30,7 +30,8 @@ def read(source: Source) -> Lists:
     readings = [*labeled, Reading(names=lines)]
     if not lines:
         return Lists(entries={source.path.name: readings})
-    for delimiter in DELIMITERS:
+    quoted = [" "] * any('"' in line for line in lines)  # as pandas writes names with spaces
+    for delimiter in (*DELIMITERS, *quoted):
         if all(delimiter in line for line in lines):
             readings += _delimited(lines, delimiter)
     if not labeled:

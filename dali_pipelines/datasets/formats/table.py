@@ -11,7 +11,7 @@ from dali_pipelines.datasets.formats.plain import DELIMITERS
 
 NAMES = (
     *("name", "path", "video", "filename", "file", "video_path", "video_name", "video_id", "file_name", "filepath"),
-    *("file_path", "clip", "clip_path", "id"),
+    *("file_path", "clip", "clip_path", "vid_name", "id"),
 )
 LABELS = ("label", "class", "category", "action", "class_name", "label_name", "label_id", "class_id", "target")
 SPLITS = ("split", "subset", "set", "partition", "fold")
@@ -56,11 +56,21 @@ def table(source: Source, delimiter: str = ",") -> list[list[str]]:
 def _delimiter(line: str) -> str | None:
     """Return the delimiter of a header line; None if the line is not a header."""
     for delimiter in DELIMITERS:
-        header = [cell.strip().strip('"').lower() for cell in line.split(delimiter)]
+        header = cells(line, delimiter)
         place = _place(header, NAMES)
-        if len(header) > 1 and place is not None and all(cell.replace("_", "a").isalpha() for cell in header):
+        if len(header) > 1 and place is not None and all(map(_may_be_title, header)):
             return delimiter
     return None
+
+
+def cells(header: str, delimiter: str = ",") -> list[str]:
+    """Return the titles of a header line, in lower case, without spaces and quotation marks around them."""
+    return [cell.strip().strip('"').lower() for cell in header.split(delimiter)]
+
+
+def _may_be_title(cell: str) -> bool:
+    """Tell whether a cell may be the title of a column; that of pandas' row numbers is empty or "Unnamed: 0"."""
+    return not cell or cell.startswith("unnamed: ") or cell.replace("_", "a").isalpha()
 
 
 def _place(header: Sequence[str], words: Sequence[str]) -> int | None:

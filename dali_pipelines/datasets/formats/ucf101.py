@@ -20,16 +20,16 @@ def read(source: Source) -> Lists:
     file = Source(source.path / CLASSES)
     classes: dict[str, int] = {}
     for line in file.lines:
-        number, _, name = line.partition(" ")
+        number, name = [*line.split(maxsplit=1), ""][:2]
         if not name or number != str(len(classes) + 1):
             raise file.error(line, f"a line must be an id and a class, the next is {len(classes) + 1}")
-        classes[name.strip()] = len(classes)
+        classes[name] = len(classes)
     entries = {}
     for subset in LISTS:
         listed = source.find(subset)
         if listed is None:
             continue
-        names = [line.split(maxsplit=1)[0] for line in listed.lines]
+        names = [line.split(maxsplit=1)[0].replace("\\", "/") for line in listed.lines]
         labels = [name.partition("/")[0] for name in names]
         for label, line in zip(labels, listed.lines, strict=True):
             if label not in classes:

@@ -60,9 +60,10 @@ def test_labels_from_1_are_shifted_to_0_with_a_note(tmp_path, train, test):
 
 def test_labels_from_1_are_noted_for_a_dataset_with_classes(tmp_path):
     build(tmp_path, "run/a", "walk/b", classes={"run/a": "run", "walk/b": "walk"})
-    (dataset := tmp_path / "list.txt").write_text("run/a 1\nwalk/b 2\n")
-    (note,) = open_dataset(tmp_path, dataset, labeled=True).notes
-    assert note == f"the labels of {dataset} start at 1; here class ids start at 0, and its label 1 is class 'run'"
+    for text in ("run/a 1\nwalk/b 2\n", "walk/b 002\nrun/a 001\n"):
+        (dataset := tmp_path / "list.txt").write_text(text)
+        (note,) = open_dataset(tmp_path, dataset, labeled=True).notes
+        assert note == f"the labels of {dataset} start at 1; here class ids start at 0, and its label 1 is class 'run'"
     dataset.write_text("run/a 0\nwalk/b 1\n")
     assert open_dataset(tmp_path, dataset, labeled=True).notes == []
 
@@ -100,6 +101,7 @@ def test_labels_that_contradict_the_datasets_classes_are_refused(tmp_path):
         ("a,0\nb,\n", "has an empty label for b"),
         ("a,0\nb,-1\n", "has the label -1 for b: class ids are 0 or more"),
         ("a,run\na.mp4,run\nb,walk\na,walk\n", "has two labels for a: run and walk"),
+        ("a,0\nb,1;2\n", "has several labels for b, 1;2: a video has one class"),
         ("a,0\nb,99999999999999999999999999\n", "the class id 99999999999999999999999999 is not below 1000000"),
         ("a,0\nb,1000000\n", "the class id 1000000 is not below 1000000"),
     ],

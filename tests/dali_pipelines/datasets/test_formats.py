@@ -188,3 +188,10 @@ def test_a_new_format_takes_one_file(tmp_path, monkeypatch):
     (tmp_path / "some.toy").write_text(f"3|climb_stairs/{CLIMB[1]}.avi\n1|clap/{CLAP[2]}\n")
     dataset = open_dataset(root, tmp_path / "some.toy")
     assert dataset.index.names.texts() == (f"climb_stairs/{CLIMB[1]}", f"clap/{CLAP[2]}")
+
+
+def test_lists_of_hmdb51_may_have_tabs(splits, tmp_path):
+    for file in splits.iterdir():
+        file.write_text(file.read_text().replace(" ", "\t"))
+    make("hmdb51", splits, root := hmdb51(tmp_path / "data"))
+    assert contents(root) == LISTS

@@ -239,3 +239,29 @@ def test_every_format_is_listed_in_the_help(capsys):
         assert 20 < len(about) < 120
     assert all(callable(list_format(name).recognizes) for name in format_names())
     assert command.__doc__ is not None
+
+
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_the_header_of_kinetics_may_have_quotation_marks_and_spaces(tmp_path, quote):
+    lines = ("label", "youtube_id", "time_start", "time_end", "split"), ("run", "-a_b", "5", "15", "train")
+    text = "".join(", ".join(f"{quote}{cell}{quote}" for cell in line) + "\n" for line in lines)
+    (tmp_path / "k.csv").write_text(text.replace('", "', '","'))
+    (readings,) = read_lists(tmp_path / "k.csv").entries.values()
+    assert [*readings[0].names, *(readings[0].labels or ())] == ["run/-a_b_000005_000015", "run"]
+
+
+def test_a_column_of_first_frames_is_no_column_of_classes(tmp_path):
+    names = [f"{number:02d}" for number in range(6)]
+    build(tmp_path, *names)
+    (tmp_path / "list.csv").write_text("".join(f"{name},0,{200 + 7 * i},{i % 3}\n" for i, name in enumerate(names)))
+    assert open_dataset(tmp_path, tmp_path / "list.csv").labels == ("0", "1", "2") * 2
+
+
+def test_lists_of_ucf101_may_have_tabs_and_backslashes(tmp_path):
+    ucf101(folder := tmp_path)
+    for file in folder.glob("*.txt"):
+        file.write_text(file.read_text().replace(" ", "\t").replace("/", "\\"))
+    build(root := tmp_path / "data", *UCF)
+    run(root, "auto", folder)
+    assert classes_in(root, "trainlist01.txt") == dict([*CLASS_OF_UCF.items()][1:])
+    assert classes_in(root, "testlist01.txt") == dict([*CLASS_OF_UCF.items()][:1])

@@ -54,7 +54,7 @@ def test_a_quarantined_video_is_skipped_and_the_order_kept(root, line):
     ((name, reason),) = found.quarantined.items()
     assert (PureWindowsPath(name).stem, reason) == ("lost", "truncated, alas")
     begin = f"1 of 4 videos of {root}/list.txt quarantined (reasons in {root}/quarantine.csv): "
-    assert found.notes == [begin + name]
+    assert found.notes[0] == begin + name
 
 
 def test_many_quarantined_videos_are_counted_and_the_first_named(root):
@@ -162,3 +162,11 @@ def test_skipped_missing_videos_are_named_in_the_work_dir(vp9_store, tmp_path, c
     assert f"note: 1 of 11 videos of {store}/train.txt missing: class0/dead_link.mp4" in capsys.readouterr().out
     named = (tmp_path / "run" / "missing.csv").read_text().splitlines()
     assert named == ["name,reason", f"class0/dead_link.mp4,not in {store}"]
+
+
+def test_videos_that_a_list_names_twice_are_taken_twice_and_that_is_said(root):
+    found = open_dataset(root, listing(root, "run/a", "walk/e.f.avi", "run/a.avi", "walk/e.f.avi", "walk/e.f"))
+    assert len(found.index) == 5
+    (note,) = found.notes
+    assert note.startswith(f"3 of 5 lines of {root}/list.txt name a video again, such as run/a: ")
+    assert open_dataset(root, listing(root, *NAMES)).notes == []

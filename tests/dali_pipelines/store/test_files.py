@@ -14,7 +14,7 @@ from dali_pipelines.datasets.fates import write_reasons
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store import encoders
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing, temporary_path, write_file
+from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing, temporary_path, write_csv, write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
@@ -247,3 +247,8 @@ def test_a_file_that_a_killed_process_left_is_overwritten(tmp_path):
     write_file(path, "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_csv_keeps_the_bytes_of_names_that_are_not_utf_8(tmp_path):
+    write_csv(tmp_path / "a.csv", [("name", "class"), ("caf\udce9", "\xe9"), ('a, "b"', "line\nbreak")])
+    assert (tmp_path / "a.csv").read_bytes() == b'name,class\r\ncaf\xe9,\xc3\xa9\r\n"a, ""b""","line\nbreak"\r\n'

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from configs.errors import UserError, printable
@@ -130,6 +131,10 @@ def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
     return f"second name of {first}, equal to it"
 
 
+def _is_dense_float(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
+
+
 def network(imported: Imported) -> Pretext:
     """Build our network with the imported weights, in eval mode. UserError names a tensor that does not fit."""
     config, model = imported.config, imported.model
@@ -153,5 +158,9 @@ def network(imported: Imported) -> Pretext:
     extra = sorted(model.keys() - wanted.keys())
     if extra:
         raise UserError(f"{theirs.get(extra[0], extra[0])} has no counterpart in our {config.backbone}")
-    net.load_state_dict(imported.model)
+    for key, tensor in model.items():
+        if wanted[key].is_floating_point() and not _is_dense_float(tensor):
+            what = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
+            raise UserError(f"{theirs.get(key, key)} holds no dense floats ({what}): save it as such")
+    net.load_state_dict(model)
     return net.eval()
