@@ -15,7 +15,6 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from typing import Literal
 
 import numpy as np
@@ -34,6 +33,7 @@ from dali_pipelines.samples import Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from dali_pipelines.unreadable import Unreadable
+from dali_pipelines.worker import require_main_guard
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +130,8 @@ class ClipLoader:
             needs = f"{task.name} needs {task.min_frames} frames"
             log.warning("%d of %s too short: %s (%s)", len(self.too_short), total, needs, names)
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
-        if workers and parent_process() is not None:
-            raise UserError("a worker started the loader: put what the script does under if __name__ == '__main__':")
+        if workers:
+            require_main_guard()  # before a pool is made: a script may take long until then
         if self.order.steps == 0:
             raise UserError(
                 f"{index.root} has {counted(len(index), 'video')}, fewer than one global batch of "
@@ -240,6 +240,9 @@ class ClipLoader:
                     rebuilt = True
                 for row, reason in reasons.items():
                     self._unreadable.add(row, reason)
+            except BaseException:  # Ctrl-C, say, or a task's own: what was made ahead no longer fits the step
+                self.close()
+                raise
 
     def _build(self) -> Batches:
         source = self.source
