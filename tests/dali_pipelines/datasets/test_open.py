@@ -162,3 +162,8 @@ def test_pretraining_without_the_missing_videos_names_them_in_its_work_dir(vp9_s
     assert f"note: 1 of 11 videos of {store}/train.txt missing: class0/dead_link.mp4" in capsys.readouterr().out
     named = (tmp_path / "run" / "missing.csv").read_text().splitlines()
     assert named == ["name,reason", f"class0/dead_link.mp4,not in {store}"]
+
+
+def test_a_word_for_missing_videos_that_is_not_known_does_not_skip_them(vp9_store):
+    with pytest.raises(ValueError, match=r"^missing = 'ignore' must be error or skip$"):
+        open_dataset(vp9_store.root, missing="ignore")  # type: ignore[arg-type]
