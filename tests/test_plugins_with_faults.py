@@ -24,6 +24,7 @@ from trainers.engine.optimizers import make_optimizer
 pytestmark = pytest.mark.slow
 
 MIRROR = files_of(ROOT / "docs" / "extending.md")["dali_pipelines/tasks/mirror.py"]
+MADE = "the program makes clips of 8 frames of 3 x 64 x 64"
 
 
 @pytest.fixture
@@ -61,7 +62,17 @@ def task(package: Path, *changes: tuple[str, str]) -> Task:
         ('"labels": np.array(mirrored, np.int64),', "", "labels of plan is missing; the task's schema says int64 ()"),
         ("length=cfg.num_frames", "length=cfg.num_frames - 1", "frames of plan is int32 (7,); the"),
         ('"labels"', '"order"', "the loader has arrays named order: choose another name"),
-        ('"clips": (', '"videos": (', "the program makes clips: enter"),
+        ('"clips": (', '"videos": (', MADE + ", batch_schema says nothing"),
+        (
+            "(3, cfg.num_frames, cfg.size, cfg.size)",
+            "(3, cfg.size, cfg.size)",
+            MADE,
+        ),
+        (
+            "(3, cfg.num_frames, cfg.size,",
+            "(3, 2 * cfg.num_frames, cfg.size,",
+            MADE,
+        ),
     ],
 )
 def test_a_plan_unlike_its_schema_is_refused_before_a_network_sees_it(package, old, new, message):

@@ -25,6 +25,7 @@ A task may also be a package of your own: `task: my_pkg.my_task` in a recipe use
 `my_pkg/my_task/net.py` as the first two files. Install the package, or add its folder to PYTHONPATH.
 """
 
+import math
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,7 +144,11 @@ def _plan_schema(name: str, cfg: Any) -> dict[str, tuple[tuple[int, ...], np.dty
     program, labels, where = _program(name, cfg), Task(name, cfg).labels, task_module(name).__file__
     if taken := sorted(RESERVED & labels.keys()):
         raise UserError(f"{where}: the loader has arrays named {', '.join(taken)}: choose another name in batch_schema")
-    if absent := sorted(program.outputs.keys() - Task(name, cfg).batch_schema.keys()):
-        raise UserError(f"{where}: the program makes {', '.join(absent)}: enter what it makes into batch_schema")
+    inputs, views, side = Task(name, cfg).batch_schema, iter(program.views), program.size
+    for output, count in program.outputs.items():
+        frames, shape = sum(next(views).length for _ in range(count)), tuple(inputs.get(output, ((), ""))[0])
+        if len(shape) < 4 or (math.prod(shape[:-4]) * shape[-3], shape[-4], *shape[-2:]) != (frames, 3, side, side):
+            made = f"{frames} frames of 3 x {side} x {side}"
+            raise UserError(f"{where}: the program makes {output} of {made}, batch_schema says {shape or 'nothing'}")
     schema: Schema = {"frames": ((program.frames,), "int32"), **program.schema(), **labels}
     return {key: (tuple(shape), np.dtype(dtype)) for key, (shape, dtype) in schema.items()}
