@@ -17,7 +17,7 @@ TRUST = "CLIPFEED_TRUST"
 """Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 
 PARTS = {"data": ("Config", "plan", "program", "batch_schema"), "net": ("Config", "build")}
-"""What the two modules of a task must define."""
+"""What the two modules of a task of another package must define."""
 
 _named: set[str] = set()
 """Packages that the user's own recipes have named."""
@@ -57,7 +57,7 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
     dotted = "." in name and "/" not in name
     module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
     if module is not None:
-        if missing := [word for word in PARTS.get(part, ()) if not hasattr(module, word)]:
+        if dotted and (missing := [word for word in PARTS[part] if not hasattr(module, word)]):
             raise UserError(f"{module.__file__} lacks {', '.join(missing)}, which a task needs: see docs/extending.md")
         return module
     if dotted:
