@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -125,8 +126,11 @@ def _nobody_reads() -> bool:
 
 
 def how_to_install(error: ModuleNotFoundError) -> str:
-    """Say what to install for a module that is missing."""
+    """Say what to install for a module that is missing, or which file names one that its package does not have."""
     name = (error.name or "").partition(".")[0]
+    if name in sys.modules and name != "nvidia":  # which several packages share
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        return f"{error}, which {next(file for file in reversed(files) if '<' not in file)} imports"
     return f"{error}; install {DALI if name == 'nvidia' else name} with pip: see docs/install.md"
 
 

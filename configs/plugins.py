@@ -16,6 +16,9 @@ PLACE = "it must be installed, or its folder named in PYTHONPATH"
 TRUST = "CLIPFEED_TRUST"
 """Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 
+PARTS = {"data": ("Config", "plan", "program", "batch_schema"), "net": ("Config", "build")}
+"""What the two modules of a task of another package must define."""
+
 _named: set[str] = set()
 """Packages that the user's own recipes have named."""
 
@@ -49,11 +52,13 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
     A task of another package is a folder with data.py, net.py and its recipes.
 
     Raises:
-        UserError: there is no such module.
+        UserError: there is no such module, or it lacks one of `PARTS`.
     """
     dotted = "." in name and "/" not in name
     module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
     if module is not None:
+        if dotted and (missing := [word for word in PARTS[part] if not hasattr(module, word)]):
+            raise UserError(f"{module.__file__} lacks {', '.join(missing)}, which a task needs: see docs/extending.md")
         return module
     if dotted:
         raise UserError(f"task {name!r}: cannot import {name}.{part}; {PLACE}, with data.py and net.py in it")
@@ -81,6 +86,8 @@ def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
     if not hasattr(module, attribute):
         raise UserError(f"{key}: {path} has no {attribute!r}{nearest(attribute, dir(module))}")
     found: T = getattr(module, attribute)
+    if not callable(found):
+        raise UserError(f"{key}: {name} is of type {type(found).__name__}; give a function or class")
     return found
 
 

@@ -15,8 +15,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -29,11 +28,12 @@ from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.feed import Feed, memory_ahead
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
-from dali_pipelines.recovery import damaged, first_cause, undecodable, why_unreadable
+from dali_pipelines.recovery import damaged, first_cause, samples_of, why_unreadable
 from dali_pipelines.samples import Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from dali_pipelines.unreadable import Unreadable
+from dali_pipelines.worker import require_main_guard
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class ClipLoader:
     Raises:
         UserError: the dataset is smaller than one global batch, no video is long enough, or more samples are replaced
             than `most_unreadable` allows.
-        ValueError: `batch_size`, `rank`, `world_size` or `workers` is out of range.
+        ValueError: a number is out of range, or `decoder` or `device` is not one of those above.
     """
 
     def __init__(
@@ -116,6 +116,9 @@ class ClipLoader:
         require(world_size >= 1, "world_size", world_size, "at least 1")
         require(workers >= 0, "workers", workers, "at least 0")
         require(0 <= rank < world_size, "rank", rank, f"from 0 to world_size - 1 = {world_size - 1}")
+        require(0 <= seed < 2**63, "seed", seed, "from 0 to 2**63 - 1")
+        require(threads == "auto" or threads >= 1, "threads", threads, "auto or at least 1")
+        require(decoder in get_args(Wanted), "decoder", decoder, "auto, dali or pyav")
         if not isinstance(dataset, Dataset | Index):
             raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
         if not isinstance(task, Task):
@@ -130,15 +133,16 @@ class ClipLoader:
             needs = f"{task.name} needs {task.min_frames} frames"
             log.warning("%d of %s too short: %s (%s)", len(self.too_short), total, needs, names)
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
-        if workers and parent_process() is not None:
-            raise UserError("a worker started the loader: put what the script does under if __name__ == '__main__':")
+        if workers:
+            require_main_guard()  # before a pool is made: a script may take long until then
         if self.order.steps == 0:
             raise UserError(
                 f"{index.root} has {counted(len(index), 'video')}, fewer than one global batch of "
                 f"{self.order.global_batch}: lower train.global_batch or add videos"
             )
         on = torch.device(device)
-        gpu = on.type != "cpu"
+        require(on.type in ("cpu", "cuda"), "device", device, "cpu, cuda or cuda:N")
+        gpu = on.type == "cuda"
         self.device_id = _gpu_of(on) if gpu else None
         dali, why_not = choose(index, decoder, device_id=self.device_id)
         if why_not and gpu:
@@ -240,6 +244,9 @@ class ClipLoader:
                     rebuilt = True
                 for row, reason in reasons.items():
                     self._unreadable.add(row, reason)
+            except BaseException:  # Ctrl-C, say, or a task's own: what was made ahead no longer fits the step
+                self.close()
+                raise
 
     def _build(self) -> Batches:
         source = self.source
@@ -268,7 +275,7 @@ class ClipLoader:
         epoch, step = self.order.at(self.step)
         rows, decoded = batch.pop("row").numpy(), batch.pop("decoded")
         if rows.min() < 0:
-            undecodable(self.source, device_id=self.device_id)  # raises: some slot has no stand-in
+            samples_of(self.source)  # raises: some slot has no stand-in
         wanted = self.order.rows(epoch, step)
         replaced = (rows != wanted) & (wanted >= 0)
         for row, stand_in in zip(wanted[replaced].tolist(), rows[replaced].tolist(), strict=True):

@@ -1,9 +1,11 @@
 """Find out why DALI failed on a batch: damaged videos, or the device."""
 
+from collections.abc import Sequence
+
 from configs.errors import UserError, shown
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
-from dali_pipelines.samples import ATTEMPTS, SampleSource
+from dali_pipelines.samples import ATTEMPTS, Sample, SampleSource
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
 
@@ -25,8 +27,9 @@ def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None)
     device = "CPU" if device_id is None else f"GPU {device_id}"
     resume = "the same command goes on from the last checkpoint"
     epoch, _ = source.order.at(source.start)
+    samples = samples_of(source)  # what the task itself raises comes again, and is not DALI's
     try:
-        failed = undecodable(source, device_id=device_id)
+        failed = undecodable(source, samples, device_id=device_id)
     except RuntimeError as again:  # not even a decoder can be created
         raise UserError(f"DALI fails on the {device}: {first_cause(again)}; {resume}") from error
     rows = {row: reason for row, reason in failed.items() if not pyav_decodes(source, epoch, row)}
@@ -51,11 +54,8 @@ def pyav_decodes(source: SampleSource, epoch: int, row: int) -> bool:
     return True
 
 
-def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str]:
-    """Return the rows of the batch at `source.start` that DALI cannot decode individually, each with the reason.
-
-    UserError if a sample of the batch has no stand-in left.
-    """
+def samples_of(source: SampleSource) -> list[Sample]:
+    """Make the samples of the batch at `source.start`; UserError if one has no stand-in left."""
     samples = []
     for slot in range(source.order.batch_size):
         position = source.position(0, slot)
@@ -67,7 +67,11 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
                 f"({why_unreadable(source, position.epoch, first)}); is the folder complete? "
                 "Run `clipfeed prepare` on its sources again"
             )
-    rows = [int(sample[0]) for sample in samples]
+    return samples
+
+
+def undecodable(source: SampleSource, samples: Sequence[Sample], *, device_id: int | None) -> dict[int, str]:
+    """Return the rows of the samples that DALI cannot decode individually, each with the reason."""
     pipeline, _ = build_pipeline(
         source,
         graph=lambda frames, _: {"media": frames},  # only decodes
@@ -77,7 +81,7 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
         feed=lambda info: samples[info.iteration % len(samples)],
     )
     reasons = {}
-    for row in rows:
+    for row in [int(sample[0]) for sample in samples]:
         try:
             pipeline.run()
         except RuntimeError as error:  # only this iteration is lost

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
@@ -102,7 +102,7 @@ class Pool(Generic[Job, Result]):
         self._failed_starts = 0
         self._workers: list[Worker] = []
         # Kill workers at exit before multiprocessing sends SIGTERM, which they ignore, and waits.
-        Finalize(self, _kill, (self._workers,), exitpriority=0)
+        Finalize(self, _kill, (self._workers, self._memory.file), exitpriority=0)
         self._workers += [Worker.start(self._memory, self._function, open=True) for _ in range(workers)]
 
     def __enter__(self) -> "Pool[Job, Result]":
@@ -279,6 +279,7 @@ def run_jobs(
         yield from pool.run(jobs, ordered=False)
 
 
-def _kill(workers: list[Worker]) -> None:
+def _kill(workers: list[Worker], memory: IO[bytes]) -> None:
     for worker in workers:
         worker.process.kill()
+    memory.close()

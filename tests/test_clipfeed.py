@@ -1,5 +1,7 @@
 """The Python of docs/api.md, run unchanged, against the commands and an uninterrupted epoch."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +66,12 @@ def test_load_task_takes_recipe_names_files_and_overrides(folder):
 def test_reprs_fit_a_screen(folder):
     for shown in (clipfeed.open_dataset("data/mine"), clipfeed.load_weights("runs/mine")):
         assert len(repr(shown)) < 2000
+
+
+def test_numbers_of_numpy_are_numbers_and_others_are_refused(folder):
+    """np.int64(2) clips were one clip at a random time."""
+    two: Any = np.int64(2)
+    whole, numpys = (clipfeed.extract_features("runs/mine", "videos", clips=n, device="cpu") for n in (2, two))
+    np.testing.assert_array_equal(numpys.values, whole.values)
+    with pytest.raises(ValueError, match=r"^stride = 1\.5 must be a whole number$"):
+        clipfeed.extract_features("runs/mine", "videos", stride=1.5)  # type: ignore[arg-type]

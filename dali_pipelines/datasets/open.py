@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from configs.errors import UserError, first_names, printable
+from configs.errors import UserError, first_names, printable, require
 from configs.schema import Data, LabeledData
 from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
@@ -117,7 +117,9 @@ def open_dataset(
     Raises:
         UserError: there is no dataset; the list cannot be read, or names videos that neither the dataset nor its
             quarantine has; videos have no class, or classes that do not correspond to the list's labels.
+        ValueError: `missing` is neither error nor skip.
     """
+    require(missing in get_args(Missing), "missing", missing, "error or skip")
     index = Index.load(root)
     if list_file is None:
         dataset = Dataset(index, notes_of_all=tuple(splits_note(root)))

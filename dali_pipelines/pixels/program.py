@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
+from configs.errors import require
 from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_each, decode_rgb
 from dali_pipelines.pixels.normalize import normalize
@@ -36,7 +37,7 @@ class Program:
 
     Attributes:
         frames: length of the plan's `frames`.
-        views: each with its operations, in order, a crop first.
+        views: each with its operations, in order, a crop first; all of one size.
         outputs: names of the pictures in a batch and how many views each has, in the order of `views`.
         normalization: a name in `pixels.normalize.NORMALIZATIONS`, applied last.
         dali_alone: the host executes nothing, so pixels are bit-identical with any decoder.
@@ -47,6 +48,13 @@ class Program:
     outputs: Mapping[str, int]
     normalization: str = "imagenet"
     dali_alone: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = sorted({view.crop.size for view in self.views})
+        require(len(sizes) == 1, "sizes of the views", sizes, "one: the host cuts all views into one array")
+        require(
+            sum(self.outputs.values()) == len(self.views), "outputs", self.outputs, f"{len(self.views)} views in all"
+        )
 
     @property
     def size(self) -> int:

@@ -25,6 +25,7 @@ A task may also be a package of your own: `task: my_pkg.my_task` in a recipe use
 `my_pkg/my_task/net.py` as the first two files. Install the package, or add its folder to PYTHONPATH.
 """
 
+import math
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,11 +36,15 @@ from typing import Any
 import numpy as np
 from nvidia.dali.data_node import DataNode
 
+from configs.errors import UserError
 from configs.plugins import import_task
 from dali_pipelines.pixels.device import to_device_of
 from dali_pipelines.pixels.operation import Nodes, Schema
 from dali_pipelines.pixels.program import Program
 from dali_pipelines.plan.video import VideoInfo
+
+RESERVED = frozenset({"row", "decoded", "media", "frames", "chroma", "matrix", "order", "index"})
+"""Names of what a sample or a batch has besides a task's own arrays."""
 
 
 def task_names() -> list[str]:
@@ -80,8 +85,14 @@ class Task:
     cfg: Any
 
     def plan(self, video: VideoInfo, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Draw the arrays of one sample, as in `plan_schema`."""
-        drawn: dict[str, np.ndarray] = task_module(self.name).plan(video, rng, self.cfg)
+        """Draw the arrays of one sample, as in `plan_schema`; UserError if the task's own `plan` draws others."""
+        module = task_module(self.name)
+        drawn: dict[str, np.ndarray] = module.plan(video, rng, self.cfg)
+        for name, (shape, dtype) in _plan_schema(self.name, self.cfg).items():
+            array = np.asarray(drawn.get(name))
+            if array.shape != shape or array.dtype != dtype:
+                found = f"{array.dtype} {array.shape}" if name in drawn else "missing"
+                raise UserError(f"{module.__file__}: {name} of plan is {found}; the task's schema says {dtype} {shape}")
         return drawn
 
     @property
@@ -97,8 +108,7 @@ class Task:
     @property
     def plan_schema(self) -> Schema:
         """Shape and dtype of every array of a plan."""
-        program = self.program
-        return {"frames": ((program.frames,), "int32"), **program.schema(), **self.labels}
+        return {name: (shape, dtype.name) for name, (shape, dtype) in _plan_schema(self.name, self.cfg).items()}
 
     @property
     def batch_schema(self) -> Schema:
@@ -127,3 +137,18 @@ class Task:
 def _program(name: str, cfg: Any) -> Program:
     program: Program = task_module(name).program(cfg)
     return program
+
+
+@lru_cache(maxsize=16)
+def _plan_schema(name: str, cfg: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    program, labels, where = _program(name, cfg), Task(name, cfg).labels, task_module(name).__file__
+    if taken := sorted(RESERVED & labels.keys()):
+        raise UserError(f"{where}: the loader has arrays named {', '.join(taken)}: choose another name in batch_schema")
+    inputs, views, side = Task(name, cfg).batch_schema, iter(program.views), program.size
+    for output, count in program.outputs.items():
+        frames, shape = sum(next(views).length for _ in range(count)), tuple(inputs.get(output, ((), ""))[0])
+        if len(shape) < 4 or (math.prod(shape[:-4]) * shape[-3], shape[-4], *shape[-2:]) != (frames, 3, side, side):
+            made = f"{frames} frames of 3 x {side} x {side}"
+            raise UserError(f"{where}: the program makes {output} of {made}, batch_schema says {shape or 'nothing'}")
+    schema: Schema = {"frames": ((program.frames,), "int32"), **program.schema(), **labels}
+    return {key: (tuple(shape), np.dtype(dtype)) for key, (shape, dtype) in schema.items()}

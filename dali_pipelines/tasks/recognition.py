@@ -57,7 +57,9 @@ class Test:
     """The originals' flaws, each off by default."""
 
     def __post_init__(self) -> None:
-        require(isinstance(self.clips, str) or self.clips >= 1, "clips", self.clips, "at least 1, windows or random")
+        counted = isinstance(self.clips, int) and self.clips >= 1
+        require(counted or self.clips in ("windows", "random"), "clips", self.clips, "at least 1, windows or random")
+        require(self.crops in ("center", "three", "five", "ten"), "crops", self.crops, "center, three, five or ten")
         require(self.window_step is None or self.window_step >= 1, "window_step", self.window_step, "at least 1")
         require(self.short_side >= 1, "short_side", self.short_side, "at least 1")
 

@@ -70,7 +70,8 @@ def create(
         temporal_strides: of the four stages.
 
     Raises:
-        UserError: the name is not in the registry, or the backbone has fixed strides that differ.
+        UserError: the name is not in the registry, the backbone has fixed strides that differ, or what another package
+            made is no backbone.
     """
     make = look_up(name, BACKBONES, key="backbone")
     if name in STRIDED:
@@ -80,4 +81,10 @@ def create(
             f"the task needs strides {tuple(spatial_strides)} in space and {tuple(temporal_strides)} in time; "
             f"those of {name} are fixed: choose one of {', '.join(STRIDED)}"
         )
-    return make()
+    backbone = make()
+    if missing := [key for key in ("out_channels", "stride") if not hasattr(backbone, key)]:
+        raise UserError(
+            f"backbone: {name} returned {type(backbone).__name__} without {' and '.join(missing)}; "
+            "subclass nets.backbones.Backbone as in docs/extending.md"
+        )
+    return backbone

@@ -247,6 +247,10 @@ def test_a_dataset_smaller_than_a_batch_is_refused(vp9_store):
         ({"world_size": 2, "rank": 2}, "rank = 2 must be from 0 to world_size - 1 = 1"),
         ({"rank": -1}, "rank = -1 must be from 0 to"),
         ({"workers": -1}, "workers = -1 must be at least 0"),
+        ({"threads": 0}, "threads = 0 must be auto or at least 1"),
+        ({"seed": -1}, "seed = -1 must be from 0 to"),
+        ({"decoder": "opencv"}, "decoder = 'opencv' must be auto, dali or pyav"),
+        ({"device": "mps"}, "device = 'mps' must be cpu, cuda or cuda:N"),
     ],
 )
 def test_impossible_arguments_are_refused_by_name(vp9_store, options, wrong):

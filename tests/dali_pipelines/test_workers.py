@@ -158,6 +158,8 @@ def process_id(_):
     return os.getpid()
 
 
-def test_a_script_that_never_closes_its_pool_ends():
-    script = f"{IMPORTS}; pool = Pool(double, workers=1, ahead=1)"
-    subprocess.run([sys.executable, "-c", f"{script}; print(next(pool.run([2])))"], check=True, timeout=60)
+def test_a_script_that_never_closes_its_pool_ends_without_a_warning():
+    script = f"{IMPORTS}; pool = Pool(double, workers=1, ahead=1); print(next(pool.run([2])))"
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", script]
+    ended = subprocess.run(command, check=True, timeout=60, stderr=subprocess.PIPE, text=True)
+    assert ended.stderr == ""

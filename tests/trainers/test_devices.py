@@ -83,3 +83,10 @@ def test_a_full_gpu_is_refused_with_its_free_memory(cuda):
     cuda(gpus=1, free="CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
     with pytest.raises(UserError, match=r"^GPU 0 cannot be used: CUDA error: out of memory; `nvidia-smi`"):
         choose_device("auto", 0)
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "gpu", torch.device("cpu")])
+def test_another_name_is_refused_and_not_taken_for_the_first_gpu(cuda, name):
+    cuda(gpus=2)
+    with pytest.raises(UserError, match=r"^device .*: give auto, cpu or cuda; CUDA_VISIBLE_DEVICES"):
+        choose_device(name, 0)

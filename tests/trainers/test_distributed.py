@@ -1,6 +1,7 @@
 """How ranks meet, and the errors when they cannot."""
 
 import socket
+from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
@@ -52,3 +53,16 @@ def test_an_unusable_gpu_is_named_on_all_ranks():
     host = socket.gethostname()
     for error in on_ranks(device_error):
         assert f"rank 0 has cuda on {host}, rank 1 has cpu on {host}" in error
+
+
+def test_a_rank_whose_peers_do_not_come_says_whom_it_waits_for(monkeypatch, capsys):
+    """It was silent for the 15 minutes, as where WORLD_SIZE is left from another job."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(distributed, "QUIET_S", 0.1)
+    monkeypatch.setattr(distributed, "PEER_TIMEOUT", timedelta(seconds=2))
+    with pytest.raises(UserError, match=f"the 2 ranks cannot meet at 127.0.0.1:{port}"), start("cpu"):
+        pass
+    assert f"note: rank 0 waits for the others, 2 in all, at 127.0.0.1:{port}\n" in capsys.readouterr().out

@@ -22,8 +22,10 @@ def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
         local_rank: index of this process on its machine.
 
     Raises:
-        UserError: a GPU was requested or found, but cannot be used.
+        UserError: another name; or a GPU was requested or found, but cannot be used.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device {name!r}: give auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses among several GPUs")
     if name == "cpu":
         return torch.device("cpu"), ""
     fault = why_no_gpu()

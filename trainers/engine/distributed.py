@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TOLD_TIMEOUT = timedelta(seconds=30)
 
 T = TypeVar("T")
 
+QUIET_S = 30.0
+"""Seconds that a rank waits for the others before it says so: one may never have been started."""
 PEER_TIMEOUT = timedelta(minutes=15)
 """A rank that waits this long for another ends the run. Longer than `train.timeout_s`: the hanging rank says more."""
 
@@ -121,6 +124,11 @@ def start(device: str) -> Iterator[Ranks]:
     if world_size == 1:
         yield ranks
         return
+    where_to = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    waiting = f"note: rank {ranks.rank} waits for the others, {world_size} in all, at {where_to}"
+    told = threading.Timer(QUIET_S, tell, [waiting])
+    told.daemon = True
+    told.start()
     try:
         store, *_ = next(distributed.rendezvous("env://", timeout=PEER_TIMEOUT))
         store = distributed.PrefixStore(_attempt(), store)
@@ -130,12 +138,13 @@ def start(device: str) -> Iterator[Ranks]:
             backend, store=store, rank=ranks.rank, world_size=world_size, timeout=PEER_TIMEOUT
         )
     except (RuntimeError, ValueError) as error:
-        where_to = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(
             f"the {world_size} ranks cannot meet at {where_to} ({reason}); on one machine start them with `torchrun "
             "--standalone`, which chooses a free port, or set another MASTER_PORT"
         ) from error
+    finally:
+        told.cancel()
     try:
         yield ranks
     except RuntimeError as error:

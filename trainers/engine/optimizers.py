@@ -45,8 +45,8 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
     possible, since each is a separate kernel on a GPU.
 
     Raises:
-        UserError: the optimizer is unknown, the network lacks a part in `optim.lr_factors`, or `optim.layer_decay` is
-            set for a backbone without layers.
+        UserError: the optimizer is unknown or not of these groups, the network lacks a part in `optim.lr_factors`, or
+            `optim.layer_decay` is set for a backbone without layers.
     """
     named = list(net.named_parameters())
     for part, _ in optim.lr_factors:
@@ -70,7 +70,13 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         {"params": parameters, "lr_factor": factor} | ({} if decays else {"weight_decay": 0.0})
         for (factor, decays), parameters in members.items()
     ]
-    return look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
+    optimizer = look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
+    if not isinstance(optimizer, Optimizer) or not all("lr_factor" in group for group in optimizer.param_groups):
+        raise UserError(
+            f"optim.name: {optim.name} returned {type(optimizer).__name__}; a torch.optim.Optimizer of the groups that "
+            "it was given is needed, whose lr_factor the training loop reads"
+        )
+    return optimizer
 
 
 def moments(optimizer: Optimizer, net: nn.Module) -> dict[Any, Any]:

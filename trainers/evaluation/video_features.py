@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from configs.errors import require
 from configs.schema import Data
 from dali_pipelines.store.storage import location
 from trainers.engine.devices import choose_device
@@ -63,6 +65,7 @@ def extract_features(
 
     Raises:
         UserError: weights or videos are missing, damaged, or of another kind; or no video can be read.
+        ValueError: an option of the views is out of range.
     """
     ranks = ranks or Ranks(choose_device(device, 0)[0])
     if not isinstance(weights, Weights):
@@ -92,4 +95,8 @@ def extract_features(
 
 
 def _given(options: Mapping[str, int | str | None]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+    """Return the options that are given, NumPy's integers as Python's."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        require(isinstance(value, Integral | str), name, value, "a whole number")
+    return {name: int(value) if isinstance(value, Integral) else value for name, value in given.items()}

@@ -170,3 +170,8 @@ def test_videos_that_a_list_names_twice_are_taken_twice_and_that_is_said(root):
     (note,) = found.notes
     assert note.startswith(f"3 of 5 lines of {root}/list.txt name a video again, such as run/a: ")
     assert open_dataset(root, listing(root, *NAMES)).notes == []
+
+
+def test_a_word_for_missing_videos_that_is_not_known_does_not_skip_them(vp9_store):
+    with pytest.raises(ValueError, match=r"^missing = 'ignore' must be error or skip$"):
+        open_dataset(vp9_store.root, missing="ignore")  # type: ignore[arg-type]

@@ -171,7 +171,7 @@ def failing(text: str) -> Iterator[Any]:
 def test_a_video_that_pyav_decodes_is_never_marked_unreadable(vp9_store, monkeypatch, text):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
     monkeypatch.setattr(made, "_build", lambda: failing(text))
-    monkeypatch.setattr(recovery, "undecodable", lambda source, device_id: {0: text, 3: text})
+    monkeypatch.setattr(recovery, "undecodable", lambda source, samples, device_id: {0: text, 3: text})
     with pytest.raises(UserError, match=f"though PyAV decodes the same bytes of class.*{text}.*data.decoder=pyav"):
         next(iter(made))
     assert made.unreadable == {}

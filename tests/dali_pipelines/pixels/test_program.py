@@ -9,8 +9,8 @@ from dali_pipelines.pixels.blur import GaussianBlur
 from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.pixels.crop import CropBox, CropResize
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
-from dali_pipelines.pixels.operation import ClipOperation
-from dali_pipelines.pixels.program import consecutive_views, views_of_same_frames
+from dali_pipelines.pixels.operation import ClipOperation, View
+from dali_pipelines.pixels.program import Program, consecutive_views, views_of_same_frames
 from dali_pipelines.pixels.rotate import Rot90, Translate
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
@@ -191,3 +191,12 @@ def test_a_user_operation_runs_on_host_and_dali(store, device):
     samples = [{"clip": cut, "threshold": plan["threshold"]}]
     (got,) = run_graph(lambda n: program.dali(n["clip"], n, steps=1)["clips"], samples, {"clip": "FHWC"}, device)
     np.testing.assert_allclose(got, made / 127.5 - 1, atol=1e-5)
+
+
+def test_views_of_several_sizes_or_of_no_output_are_refused():
+    """The smaller view was written into the array of the larger one, and came out with whatever the memory held."""
+    views = tuple(View(2, (CropBox(size),), first=2 * i, index=i, whole=False) for i, size in enumerate((64, 48)))
+    with pytest.raises(ValueError, match=r"^sizes of the views = \[48, 64\] must be one: "):
+        Program(4, views, {"clips": 1, "small": 1})
+    with pytest.raises(ValueError, match=r"^outputs = {'clips': 1} must be 2 views in all$"):
+        consecutive_views([2, 2], CropBox(48), outputs={"clips": 1})

@@ -12,7 +12,7 @@ from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.plan.color_map import IDENTITY
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import AspectReference
-from dali_pipelines.tasks import Task
+from dali_pipelines.tasks import Task, recognition
 from dali_pipelines.tasks.recognition import Config, plan
 from tests.helpers.crops import scaled_part, smooth
 from tests.helpers.dali import run_graph
@@ -194,3 +194,16 @@ def test_a_plan_has_its_declared_arrays_and_is_reproducible(cfg, frames, width, 
     assert schema == Task("recognition", cfg).plan_schema
     assert all(drawn[name].tobytes() == again[name].tobytes() for name in schema)
     assert drawn["labels"] == 4
+
+
+@pytest.mark.parametrize(
+    ("views", "wrong"),
+    [
+        ({"clips": "all"}, "clips = 'all' must be at least 1, windows or random"),
+        ({"clips": 2.5}, "clips = 2.5 must be at least 1, windows or random"),
+        ({"crops": "two"}, "crops = 'two' must be center, three, five or ten"),
+    ],
+)
+def test_views_that_are_not_known_are_not_taken_for_a_random_clip(views, wrong):
+    with pytest.raises(ValueError, match=f"^{wrong}$"):
+        recognition.Test(**views)

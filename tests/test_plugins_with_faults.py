@@ -1,0 +1,129 @@
+"""Parts of a package of the user's that break the rules: the error names the file and what is wrong."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.errors import UserError, how_to_install
+from configs.plugins import look_up
+from configs.schema import Optim
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Task, task_module
+from nets import backbones
+from nets.tasks import net_module
+from tests.helpers.docs import new_files
+from tests.helpers.runs import ROOT
+from trainers.engine.optimizers import make_optimizer
+
+pytestmark = pytest.mark.slow
+
+MIRROR = new_files(ROOT / "docs" / "extending.md")["dali_pipelines/tasks/mirror.py"]
+MADE = "the program makes clips of 8 frames of 3 x 64 x 64"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package `own_pkg`, forgotten after the test."""
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "own_pkg"
+    folder.mkdir()
+    yield folder
+    task_module.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == "own_pkg"]:
+        del sys.modules[name]
+
+
+def task(package: Path, *changes: tuple[str, str]) -> Task:
+    """Write the page's task with changes as `own_pkg.task`."""
+    text = MIRROR
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (package / "task").mkdir()
+    (package / "task" / "data.py").write_text(text)
+    return Task("own_pkg.task", task_module("own_pkg.task").Config())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("np.array(mirrored, np.int64)", "np.array(0.5)", "labels of plan is float64 (); the"),
+        (
+            '"labels": np.array(mirrored, np.int64)',
+            '"labels": np.zeros(3, np.int64)',
+            "labels of plan is int64 (3,); the",
+        ),
+        ('"labels": np.array(mirrored, np.int64),', "", "labels of plan is missing; the task's schema says int64 ()"),
+        ("length=cfg.num_frames", "length=cfg.num_frames - 1", "frames of plan is int32 (7,); the"),
+        ('"labels"', '"order"', "the loader has arrays named order: choose another name"),
+        ('"clips": (', '"videos": (', MADE + ", batch_schema says nothing"),
+        (
+            "(3, cfg.num_frames, cfg.size, cfg.size)",
+            "(3, cfg.size, cfg.size)",
+            MADE,
+        ),
+        (
+            "(3, cfg.num_frames, cfg.size,",
+            "(3, 2 * cfg.num_frames, cfg.size,",
+            MADE,
+        ),
+    ],
+)
+def test_a_plan_unlike_its_schema_is_refused_before_a_network_sees_it(package, old, new, message):
+    """A clip with a frame less was filled with whatever the memory held; a label named order with DALI's own."""
+    own = task(package, (old, new))
+    video = VideoInfo(name="v", num_frames=50, width=160, height=120, fps=25.0, label=0)
+    with pytest.raises(UserError, match=re.escape(f"{package / 'task' / 'data.py'}: {message}")):
+        own.plan(video, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_runtime_error_of_a_plan_is_not_taken_for_one_of_dali(package, vp9_store, workers):
+    own = task(package, ("    mirrored = int", '    raise RuntimeError("no such color")\n    mirrored = int'))
+    loader = ClipLoader(vp9_store, own, batch_size=2, workers=workers)
+    with pytest.raises(RuntimeError, match=r"^no such color$"):
+        next(iter(loader))
+    loader.close()
+
+
+def test_a_module_of_a_task_that_lacks_a_part_is_named_with_the_part(package):
+    data, net = package / "task" / "data.py", package / "task" / "net.py"
+    data.parent.mkdir()
+    data.write_text("class Config: ...\ndef plan(): ...\n")
+    net.write_text("")
+    with pytest.raises(UserError, match=rf"^{data} lacks program, batch_schema, which a task needs"):
+        task_module("own_pkg.task")
+    with pytest.raises(UserError, match=rf"^{net} lacks Config, build, which a task needs"):
+        net_module("own_pkg.task")
+
+
+def test_a_wrong_import_in_a_task_is_told_with_its_file(package):
+    (package / "data.py").write_text("import dali_pipelines.plan.crop\n")
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module("own_pkg.data")
+    message = f"No module named 'dali_pipelines.plan.crop', which {package / 'data.py'} imports"
+    assert how_to_install(caught.value) == message
+
+
+def test_a_name_that_cannot_be_called_is_refused_by_its_type():
+    with pytest.raises(UserError, match=r"backbone: os\.path is of type module; give a function or class"):
+        look_up("os.path", {}, key="backbone")
+
+
+def test_a_backbone_without_a_size_is_refused():
+    with pytest.raises(UserError, match=r"torch\.nn\.Identity returned Identity without out_channels and stride"):
+        backbones.create("torch.nn.Identity")
+
+
+@pytest.mark.parametrize("body", ["return torch.optim.SGD([p for g in groups for p in g['params']])", "return 5"])
+def test_an_optimizer_that_is_not_of_the_groups_it_was_given_is_refused(package, body):
+    """The loop failed at its first step, after minutes of start-up, with a KeyError."""
+    (package / "parts.py").write_text(f"import torch\ndef own(groups, optim):\n    {body}\n")
+    with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of the"):
+        make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own"))
