@@ -126,9 +126,9 @@ def start(device: str) -> Iterator[Ranks]:
         return
     where_to = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
     waiting = f"note: rank {ranks.rank} waits for the others, {world_size} in all, at {where_to}"
-    told = threading.Timer(QUIET_S, tell, [waiting])
-    told.daemon = True
-    told.start()
+    notice = threading.Timer(QUIET_S, tell, [waiting])
+    notice.daemon = True
+    notice.start()
     try:
         store, *_ = next(distributed.rendezvous("env://", timeout=PEER_TIMEOUT))
         store = distributed.PrefixStore(_attempt(), store)
@@ -144,7 +144,7 @@ def start(device: str) -> Iterator[Ranks]:
             "--standalone`, which chooses a free port, or set another MASTER_PORT"
         ) from error
     finally:
-        told.cancel()
+        notice.cancel()
     try:
         yield ranks
     except RuntimeError as error:
