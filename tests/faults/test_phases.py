@@ -19,7 +19,9 @@ NEWEST = {"renamed": [-1, 0], "delete": [-2, -1, 0]}
 """Phase that fails -> the newest checkpoints left, relative to the failing step; [-2, -1] for other phases."""
 
 
-def attempt(recipe: Path, program: str, phase: str = "none", rank: int = 0, step: int = 0, how: str = "") -> list[str]:
+def attempt(
+    recipe: Path, program: str, phase: str = "none", rank: int = 0, step: int = 0, how: str = "none"
+) -> list[str]:
     """Start two ranks, check that both end with the expected status, and return what each printed."""
     options = ["--device", "cpu", "--set", "train.checkpoint_every=1", "--set", "train.loggers=[csv]"]
     options += ["--mode", "scratch", "--set", "train.epochs=1", "--set", "train.global_batch=2"] * (
