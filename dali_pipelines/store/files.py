@@ -49,9 +49,10 @@ def temporary_path(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file next to `path`; rename it to `path` at the end, or remove it if the block raises.
+    """Replace a file in one step: yield a temporary file next to `path`, which takes its place at the end.
 
-    The data is flushed to disk before the rename. A second process that writes the same path waits for the first.
+    If the block raises, the temporary file is removed. The data is flushed to disk before the rename. A second process
+    that writes the same path waits for the first.
 
     Raises:
         OSError: the file cannot be written, as on a full disk. It names `path`, as do OSErrors of the block that name
@@ -60,14 +61,10 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
-        with _created(temporary):
-            try:
-                yield temporary
-                sync(temporary)
-                os.replace(temporary, path)
-            finally:
-                with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
-                    temporary.unlink(missing_ok=True)
+        with _reserved(temporary):
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
     except OSError as error:
         if error.filename is None or str(temporary) in (error.filename, error.filename2):
             raise named(error, path) from error
@@ -75,11 +72,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[None]:
-    """Create a file for this process alone, or take over what a dead one left; wait while another process has it."""
+def _reserved(path: Path) -> Iterator[None]:
+    """Create a file for this process alone; remove it if the block raises.
+
+    If another process has it, wait. A file that a dead process left is taken over.
+    """
     descriptor = _locked(path)
     try:
         yield
+    except BaseException:  # only then: once it is renamed, the next writer may have a file of this name
+        with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
+            path.unlink(missing_ok=True)
+        raise
     finally:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too

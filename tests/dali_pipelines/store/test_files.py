@@ -241,6 +241,20 @@ def test_writers_of_one_path_take_turns(tmp_path, first_fails):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_finished_writer_leaves_the_next_ones_file_alone(tmp_path, monkeypatch):
+    """One that begins right after the rename has a temporary file of the same name."""
+    path, replace = tmp_path / "a.txt", os.replace
+
+    def replace_and_let_the_next_begin(source, target):
+        replace(source, target)
+        Path(source).write_text("of the next")
+
+    monkeypatch.setattr("dali_pipelines.store.files.os.replace", replace_and_let_the_next_begin)
+    write_file(path, "of the first")
+    assert path.read_text() == "of the first"
+    assert temporary_path(path).read_text() == "of the next"
+
+
 def test_a_file_that_a_killed_process_left_is_overwritten(tmp_path):
     path = tmp_path / "a.txt"
     temporary_path(path).write_text("half of a long one")
