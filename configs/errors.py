@@ -98,7 +98,7 @@ def _require_folder() -> None:
 
 
 def _require_text(argv: Sequence[str]) -> None:
-    """Raise UserError for an empty argument, mostly a variable that is not set: as a path it means this folder."""
+    """Raise UserError for an empty argument: as a path, it would mean the current folder."""
     for before, arg in zip(("", *argv), argv, strict=False):
         option = arg if arg.startswith("--") else before
         if not arg or re.fullmatch("--[^=]+=", arg):
@@ -126,7 +126,7 @@ def _nobody_reads() -> bool:
 
 
 def how_to_install(error: ModuleNotFoundError) -> str:
-    """Say what to install for a module that is missing, or which file names one that its package does not have."""
+    """Say what to install for a missing module, or which file imports it if its package is there."""
     name = (error.name or "").partition(".")[0]
     if name in sys.modules and name != "nvidia":  # which several packages share
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]

@@ -17,7 +17,7 @@ TRUST = "CLIPFEED_TRUST"
 """Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 
 PARTS = {"data": ("Config", "plan", "program", "batch_schema"), "net": ("Config", "build")}
-"""What the two modules of a task of another package must define."""
+"""Names that `data` and `net` must define in a task of another package."""
 
 _named: set[str] = set()
 """Packages that the user's own recipes have named."""

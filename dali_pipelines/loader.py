@@ -136,10 +136,7 @@ class ClipLoader:
         if workers:
             require_main_guard()  # before a pool is made: a script may take long until then
         if self.order.steps == 0:
-            raise UserError(
-                f"{index.root} has {counted(len(index), 'video')}, fewer than one global batch of "
-                f"{self.order.global_batch}: lower train.global_batch or add videos"
-            )
+            raise too_few_videos(index, self.order.global_batch)
         on = torch.device(device)
         require(on.type in ("cpu", "cuda"), "device", device, "cpu, cuda or cuda:N")
         gpu = on.type == "cuda"
@@ -292,6 +289,14 @@ class ClipLoader:
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
+
+
+def too_few_videos(index: Index, global_batch: int) -> UserError:
+    """Make the error for a dataset smaller than one global batch."""
+    return UserError(
+        f"{index.root} has {counted(len(index), 'video')}, fewer than one global batch of {global_batch}: "
+        "lower train.global_batch or add videos"
+    )
 
 
 def _gpu_of(device: torch.device) -> int:

@@ -71,7 +71,7 @@ def samples_of(source: SampleSource) -> list[Sample]:
 
 
 def undecodable(source: SampleSource, samples: Sequence[Sample], *, device_id: int | None) -> dict[int, str]:
-    """Return the rows of the samples that DALI cannot decode individually, each with the reason."""
+    """Decode samples one by one with DALI; return the rows that fail, each with the reason."""
     pipeline, _ = build_pipeline(
         source,
         graph=lambda frames, _: {"media": frames},  # only decodes
@@ -81,11 +81,11 @@ def undecodable(source: SampleSource, samples: Sequence[Sample], *, device_id: i
         feed=lambda info: samples[info.iteration % len(samples)],
     )
     reasons = {}
-    for row in [int(sample[0]) for sample in samples]:
+    for sample in samples:
         try:
             pipeline.run()
         except RuntimeError as error:  # only this iteration is lost
-            reasons[row] = first_cause(error)
+            reasons[int(sample[0])] = first_cause(error)
     return reasons
 
 

@@ -92,7 +92,7 @@ def test_a_runtime_error_of_a_plan_is_not_taken_for_one_of_dali(package, vp9_sto
     loader.close()
 
 
-def test_a_module_of_a_task_that_lacks_a_part_is_named_with_the_part(package):
+def test_a_task_module_that_lacks_a_function_is_named(package):
     data, net = package / "task" / "data.py", package / "task" / "net.py"
     data.parent.mkdir()
     data.write_text("class Config: ...\ndef plan(): ...\n")
@@ -103,7 +103,7 @@ def test_a_module_of_a_task_that_lacks_a_part_is_named_with_the_part(package):
         net_module("own_pkg.task")
 
 
-def test_a_wrong_import_in_a_task_is_told_with_its_file(package):
+def test_a_wrong_import_in_a_task_names_its_file(package):
     (package / "data.py").write_text("import dali_pipelines.plan.crop\n")
     with pytest.raises(ModuleNotFoundError) as caught:
         importlib.import_module("own_pkg.data")
@@ -111,7 +111,7 @@ def test_a_wrong_import_in_a_task_is_told_with_its_file(package):
     assert how_to_install(caught.value) == message
 
 
-def test_a_name_that_cannot_be_called_is_refused_by_its_type():
+def test_a_name_that_is_not_callable_is_refused():
     with pytest.raises(UserError, match=r"backbone: os\.path is of type module; give a function or class"):
         look_up("os.path", {}, key="backbone")
 
@@ -122,7 +122,7 @@ def test_a_backbone_without_a_size_is_refused():
 
 
 @pytest.mark.parametrize("body", ["return torch.optim.SGD([p for g in groups for p in g['params']])", "return 5"])
-def test_an_optimizer_that_is_not_of_the_groups_it_was_given_is_refused(package, body):
+def test_an_optimizer_without_the_given_groups_is_refused(package, body):
     """The loop failed at its first step, after minutes of start-up, with a KeyError."""
     (package / "parts.py").write_text(f"import torch\ndef own(groups, optim):\n    {body}\n")
     with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of the"):

@@ -16,7 +16,7 @@ from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 MAX_CLASSES = 10**6
 MAX_DIGITS = 19
 SEVERAL = re.compile(r"\d+([,;|]\d+)+")
-"""A label of a list of several ids for each video."""
+"""Several class ids in place of one."""
 COUNTS_ALIKE = 0.9  # a column is frame counts if so many are within 2 of the videos': tools count differently
 
 
@@ -83,7 +83,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
 
 
 def _require_one(path: Path | str, name: str, first: str, label: str | None) -> None:
-    """Raise UserError for a label that is empty, negative, several ids, or differs from an earlier line's."""
+    """Raise UserError unless a label is one class: not empty, negative or several ids, and that of earlier lines."""
     if not label:
         raise UserError(f"{path} has an empty label for {printable(name)}")
     if is_number(label) and label.startswith("-"):

@@ -55,7 +55,7 @@ def test_an_unusable_gpu_is_named_on_all_ranks():
         assert f"rank 0 has cuda on {host}, rank 1 has cpu on {host}" in error
 
 
-def test_a_rank_whose_peers_do_not_come_says_whom_it_waits_for(monkeypatch, capsys):
+def test_a_rank_without_peers_says_that_it_waits(monkeypatch, capsys):
     """It was silent for the 15 minutes, as where WORLD_SIZE is left from another job."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -4,7 +4,7 @@ from tests.helpers.indexes import build
 from trainers.evaluation.notes import notes_on
 
 
-def test_training_videos_of_a_single_class_are_said(tmp_path):
+def test_a_single_training_class_gives_a_note(tmp_path):
     """As when the folder above the class folders was prepared."""
     classes = dict.fromkeys(("UCF-101/run/a", "UCF-101/walk/b"), "UCF-101")
     (note,) = notes_on(build(tmp_path, *classes, classes=classes), None)

@@ -10,7 +10,7 @@ from configs.errors import UserError
 from configs.plugins import look_up
 from configs.schema import Config, Train
 from configs.words import counted
-from dali_pipelines.loader import ClipLoader
+from dali_pipelines.loader import ClipLoader, too_few_videos
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from nets.backbones import BACKBONES
@@ -81,10 +81,7 @@ def build_run(
     }
     ranks.require_same(lambda: options(config) | more_digests(loader.index) | versions() | fixed)
     if len(loader) < config.train.accumulate:
-        raise UserError(
-            f"{loader.index.root} has {counted(len(loader.index), 'video')}, fewer than one global batch of "
-            f"{config.train.global_batch}: lower train.global_batch or add videos"
-        )
+        raise too_few_videos(loader.index, config.train.global_batch)
     net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
     net, model = wrap(net, config.train, ranks)
     online = None

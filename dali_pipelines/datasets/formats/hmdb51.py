@@ -29,11 +29,11 @@ def read(source: Source) -> Lists:
         for name in classes:
             file = Source(source.path / FILE.format(name, split))
             for line in file.lines:
-                video, flag = ["", *line.rsplit(maxsplit=1)][-2:]
+                *video, flag = line.rsplit(maxsplit=1)
                 if flag not in SUBSET_OF_FLAG or not video:
                     raise file.error(line, "a line must be a video and 0, 1 or 2")
                 if subset := SUBSET_OF_FLAG[flag]:
-                    names[f"{subset}list0{split}.txt"].append(f"{name}/{video}")
+                    names[f"{subset}list0{split}.txt"].append(f"{name}/{video[0]}")
     entries = {
         subset: [Reading(names=listed, labels=[name.partition("/")[0] for name in listed])]
         for subset, listed in names.items()

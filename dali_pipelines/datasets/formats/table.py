@@ -64,12 +64,12 @@ def _delimiter(line: str) -> str | None:
 
 
 def cells(header: str, delimiter: str = ",") -> list[str]:
-    """Return the titles of a header line, in lower case, without spaces and quotation marks around them."""
+    """Split a header line into titles: in lower case, stripped of spaces and quotation marks."""
     return [cell.strip().strip('"').lower() for cell in header.split(delimiter)]
 
 
 def _may_be_title(cell: str) -> bool:
-    """Tell whether a cell may be the title of a column; that of pandas' row numbers is empty or "Unnamed: 0"."""
+    """Return whether a cell can be the title of a column. Pandas' row numbers have "" or "Unnamed: 0"."""
     return not cell or cell.startswith("unnamed: ") or cell.replace("_", "a").isalpha()
 
 

@@ -20,10 +20,10 @@ def read(source: Source) -> Lists:
     file = Source(source.path / CLASSES)
     classes: dict[str, int] = {}
     for line in file.lines:
-        number, name = [*line.split(maxsplit=1), ""][:2]
+        number, *name = line.split(maxsplit=1)
         if not name or number != str(len(classes) + 1):
             raise file.error(line, f"a line must be an id and a class, the next is {len(classes) + 1}")
-        classes[name] = len(classes)
+        classes[name[0]] = len(classes)
     entries = {}
     for subset in LISTS:
         listed = source.find(subset)

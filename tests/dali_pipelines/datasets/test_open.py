@@ -164,7 +164,7 @@ def test_skipped_missing_videos_are_named_in_the_work_dir(vp9_store, tmp_path, c
     assert named == ["name,reason", f"class0/dead_link.mp4,not in {store}"]
 
 
-def test_videos_that_a_list_names_twice_are_taken_twice_and_that_is_said(root):
+def test_videos_listed_twice_are_taken_twice_with_a_note(root):
     found = open_dataset(root, listing(root, "run/a", "walk/e.f.avi", "run/a.avi", "walk/e.f.avi", "walk/e.f"))
     assert len(found.index) == 5
     (note,) = found.notes
@@ -172,6 +172,6 @@ def test_videos_that_a_list_names_twice_are_taken_twice_and_that_is_said(root):
     assert open_dataset(root, listing(root, *NAMES)).notes == []
 
 
-def test_a_word_for_missing_videos_that_is_not_known_does_not_skip_them(vp9_store):
+def test_an_unknown_way_to_treat_missing_videos_is_refused(vp9_store):
     with pytest.raises(ValueError, match=r"^missing = 'ignore' must be error or skip$"):
         open_dataset(vp9_store.root, missing="ignore")  # type: ignore[arg-type]
