@@ -179,6 +179,17 @@ def test_files_that_cannot_be_resumed_are_refused(first_checkpoint, tmp_path, mo
     )
 
 
+def test_a_resume_finishes_the_save_that_was_killed_before_it_removed_the_oldest(tmp_path):
+    """With the number to keep of that save: another one, given later, removes nothing until the next save."""
+    for step in ("1", "2", "3"):
+        run(tmp_path, "--max-steps", step, "--set", "train.keep=2")
+    folder = tmp_path / "run" / "checkpoints"
+    assert checkpoint.list_steps(folder) == [2, 3]
+    checkpoint.path_of(folder, 1).write_bytes(checkpoint.path_of(folder, 2).read_bytes())
+    run(tmp_path, "--max-steps", "3", "--set", "train.keep=1")
+    assert checkpoint.list_steps(folder) == [2, 3]
+
+
 def test_a_checkpoint_of_another_run_is_refused(first_checkpoint, tmp_path):
     run(tmp_path, "--max-steps", "1")
     with pytest.raises(UserError, match=f"--resume {first_checkpoint} is of another run than the checkpoints in "):

@@ -45,12 +45,17 @@ def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> P
     """
     target = path_of(folder, step)
     write(target, dict(content, step=step))
+    prune(folder, step, keep=keep)
+    return target
+
+
+def prune(folder: Path, step: int, *, keep: int) -> None:
+    """Remove what the checkpoint of a step replaces: half-written files, and all but the newest `keep` up to it."""
     for leftover in folder.glob(TEMPORARY.format("*")):  # from a run that was killed while writing
         leftover.unlink()
     # Newer steps are unreadable files that --resume auto skipped: they do not count, and stay.
     for old in [other for other in list_steps(folder) if other <= step][:-keep]:
         path_of(folder, old).unlink()
-    return target
 
 
 def write(target: Path, content: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+import yaml
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -149,6 +150,9 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
     restore_moments(run.optimizer, run.net, found["optimizer"]["state"])
     run.loader.load_state_dict(found["loader"])
     notes.append(run.ranks.on_rank0(lambda: make_way(work_dir, run_id)))
+    if source.parent == folder:  # the save may have been killed before it had removed the older ones
+        keep = int(yaml.safe_load(found["config"])["train"]["keep"])
+        run.ranks.on_rank0(lambda: checkpoint.prune(folder, step, keep=keep))
     if run.validator and found["validator"]:  # else the run had no validation
         run.validator.load_state_dict(found["validator"])
         notes.append(run.validator.bring_best(source.parent, step))
