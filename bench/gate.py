@@ -16,9 +16,8 @@ from typing import Any
 import torch
 
 from bench.data import DATA, bench_store, default_task
-from bench.gate_history import plot, record
 from bench.loader.ceilings import DecodeTask, decode_only
-from bench.machine import machine, save_json
+from bench.machine import save_json
 from bench.peers.data import peer_clips
 from bench.peers.loaders import PEERS, PeerDataset
 from bench.report import markdown
@@ -45,20 +44,13 @@ Figures = dict[str, dict[str, float]]
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gate", description="Is the loader as fast as it was?")
     parser.add_argument("--update", action="store_true", help=f"write what is measured to {OBSERVED.name}: the new bar")
-    parser.add_argument("--record", action="store_true", help="add a line to bench/results/history.jsonl")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the lines of that file, and measure nothing")
     args = parser.parse_args(argv)
-    if args.plot:
-        plot(args.plot)
-        return 0
     index = Index.load(bench_store(DATA / "gate", videos=VIDEOS))
     counted = {task: counts(index, task) for task in TASKS}
     taken = {task: times(index, task) for task in TASKS}
     measured = {task: ratios(of_task) for task, of_task in taken.items()}
     if args.update:
         save_json(OBSERVED, counts=counted, cpu_ms=taken)
-    if args.record:
-        record(measured, machine())
     observed = json.loads(OBSERVED.read_text())
     before = {task: ratios(of_task) for task, of_task in observed["cpu_ms"].items()}
     print(table(measured, before))
