@@ -11,15 +11,12 @@ from pathlib import Path
 from bench.faults import kills, memory, ranks, restarts, soak, workers
 from bench.faults.disk import full
 from bench.faults.draw import draw
-from bench.faults.media import dataset, run
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     **{f"disk_{group}": partial(full.inject, group=group) for group in full.GROUPS},
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
-    "media": dataset.inject,
-    "media_run": run.inject,
     "memory": memory.inject,
     "ranks": ranks.inject,
     "restarts": restarts.inject,

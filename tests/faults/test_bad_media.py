@@ -1,6 +1,6 @@
 """Damage that once ended a run or went unnoticed.
 
-tests/bench/faults/test_media.py damages videos of every storage.
+tests/faults/test_damaged_storages.py damages videos of every storage.
 """
 
 import io

@@ -1,1 +1,0 @@
-"""Damaged videos in every storage."""
