@@ -8,19 +8,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import kills, memory, ranks, restarts, soak, workers
-from bench.faults.disk import full
-from bench.faults.draw import draw
+from bench.faults import kills, restarts, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
-    **{f"disk_{group}": partial(full.inject, group=group) for group in full.GROUPS},
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
-    "memory": memory.inject,
-    "ranks": ranks.inject,
     "restarts": restarts.inject,
-    "soak": soak.inject,
     "workers": workers.inject,
     "workers_busy": partial(workers.inject, busy=2),
     "workers_anew": partial(workers.inject, start="spawn"),
@@ -35,10 +29,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of faults (1)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/faults"), help="for what they write (runs/faults)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside those of other faults")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the memory of that file's long runs instead")
     args = parser.parse_args(argv)
-    if args.plot and not args.json:
-        raise UserError("--plot needs --json FILE, whose long runs it draws")
     if not args.scale > 0:
         raise UserError(f"--scale {args.scale}: above 0")
     if unknown := [name for name in args.names if name not in FAULTS]:
@@ -48,9 +39,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
-    if args.plot:
-        draw(args.json, args.plot)
-        return 0
     command = " ".join(["python -m bench.faults", *args.names, *(["--scale", f"{args.scale:g}"] * (args.scale != 1))])
     rows: dict[str, Row] = {}
     for name in args.names or FAULTS:

@@ -71,6 +71,18 @@ def test_two_ranks_make_the_steps_of_one_until_a_nonfinite_gradient(tmp_path):
             assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
 
 
+def test_a_run_continues_with_other_ranks(tmp_path):
+    """Losses of more ranks differ by rounding, samples not at all."""
+    plain = ("--set", "net.plain=true")
+    run(tmp_path, *plain, name="one")
+    run(tmp_path, *plain, "--max-steps", "4")
+    assert run_two_ranks(tmp_path, *plain, "--max-steps", "11")[0] == [0, 0]
+    run(tmp_path, *plain)
+    for ours, theirs in zip(history(tmp_path), history(tmp_path, "one"), strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours == {key: pytest.approx(value, rel=1e-4) for key, value in theirs.items()}
+
+
 def test_unreadable_videos_of_all_ranks_are_named_also_after_resume(tmp_path):
     order = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
     first, second = order[4], order[20]  # rank 1's first videos in steps 1 and 3, which have 8 each

@@ -36,5 +36,5 @@ def test_a_difference_stands_out_in_the_table():
 
 
 def test_unknown_fault_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"no fault 'earthquake'; there are .*soak"):
+    with pytest.raises(UserError, match=r"no fault 'earthquake'; there are .*workers"):
         parse_args(["earthquake"])

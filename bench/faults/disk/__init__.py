@@ -1,1 +1,0 @@
-"""Full disks under every command that writes."""
