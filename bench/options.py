@@ -1,11 +1,9 @@
 """Options of several benches, and their checks; imports nothing heavy, as workers import the scripts again."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from dali_pipelines import limits
 
 
 def add_rounds(parser: argparse.ArgumentParser, *, batches: int, rounds: int) -> None:
@@ -15,18 +13,6 @@ def add_rounds(parser: argparse.ArgumentParser, *, batches: int, rounds: int) ->
         "--batches", type=int, default=batches, help="timed batches a round, after some untimed ones (%(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=rounds, help="rounds in which all take turns (%(default)s)")
-
-
-def add_storage(parser: argparse.ArgumentParser, *, rounds: int) -> None:
-    """Add the options of a bench that stores the same videos in several ways."""
-    cores = limits.cores()
-    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
-    parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
-    parser.add_argument("--workers", type=int, default=cores, help="worker processes; 0 is none (one per core)")
-    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="where it stores them")
-    add_rounds(parser, batches=8, rounds=rounds)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
 
 
 def loader_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import argparse
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from bench.options import add_storage, loader_settings, require_positive
+from bench.options import add_rounds, loader_settings, require_positive
 from bench.report import lead
 from configs.errors import run_cli
+from dali_pipelines import limits
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,14 @@ ORIGINAL = Setting("original")
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="storage.py", description="How should videos be stored for this machine?")
-    codecs = ["h264", "mjpeg", "rawvideo", "vp9", "hevc"]
-    add_storage(parser, rounds=3)
+    codecs, cores = ["h264", "mjpeg", "rawvideo", "vp9", "hevc"], limits.cores()
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
+    parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
+    parser.add_argument("--workers", type=int, default=cores, help="worker processes; 0 is none (one per core)")
+    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="where it stores them")
+    add_rounds(parser, batches=8, rounds=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help=f"({' '.join(codecs)})")
     parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg and rawvideo have 1")
     parser.add_argument("--short-sides", nargs="+", type=int, default=[144, 256], help="pixels (144 256)")
@@ -73,8 +81,8 @@ def main(argv: list[str]) -> None:
     gops = {codec: [1] if codec in KEY_FRAMES_ONLY else args.gops for codec in args.codecs}
     ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]
     sources = args.sources or [synthetic_videos(args.work_dir / "made_up")]
-    commands = {way: (sources, way.options) for way in [*ways, Setting("copy"), ORIGINAL]}
-    indices, notes = store_all_ways(commands, args.work_dir)
+    options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}
+    indices, notes = store_all_ways(sources, options, args.work_dir)
     print(*notes, sep="\n")
     timed = {way: Dataset(index).long_enough(tasks[args.task]).index for way, index in indices.items()}
     figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
@@ -90,7 +98,7 @@ def main(argv: list[str]) -> None:
             feeding_a_gpu=feeds,
             advice=advice,
         )
-    print(table(figures, rates, args.task, base=ORIGINAL, title="original"))
+    print(table(figures, rates, args.task, base=ORIGINAL))
     print(gpu_table(feeds))
     print("\n".join(advice.values()))
 

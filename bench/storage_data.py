@@ -39,18 +39,17 @@ def synthetic_videos(folder: Path) -> Path:
 
 
 def store_all_ways(
-    commands: Mapping[Key, tuple[list[Path], list[str]]], folder: Path
+    sources: list[Path], ways: Mapping[Key, list[str]], folder: Path
 ) -> tuple[dict[Key, Index], list[str]]:
-    """Prepare the sources of each way with its options, in a subfolder named for the way.
+    """Prepare the sources with the options of each way, in a subfolder named for the way.
 
     Returns the indices, all with the same videos in the same order, and notes on ways that can store none of the
     videos and on the number of videos that not every way can store. UserError if no video is left.
     """
-    for distinct in {tuple(sources) for sources, _ in commands.values()}:
-        find_videos(distinct, outside=folder)  # UserError for sources without videos, whatever the way
+    find_videos(sources, outside=folder)  # UserError for sources without videos, whatever the way
     indices: dict[Key, Index] = {}
     notes = []
-    for key, (sources, options) in commands.items():
+    for key, options in ways.items():
         out = folder / str(key).replace("--", "").replace(" ", "_")
         try:
             prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *options])
@@ -123,11 +122,9 @@ def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -
         return settings["batch_size"] * rate, loader.decoder
 
 
-def table(
-    figures: Mapping[Key, Mapping[str, Any]], rates: Mapping[Key, list[float]], task: str, *, base: Key, title: str
-) -> str:
-    """Return the figures as a Markdown table; the last column compares with `base`, if that was stored."""
-    head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", f"/ {title}")
+def table(figures: Mapping[Key, Mapping[str, Any]], rates: Mapping[Key, list[float]], task: str, *, base: Key) -> str:
+    """Return the figures as a Markdown table; the last column compares with `base`, the originals, if stored."""
+    head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
     rows = []
     for way, of_way in figures.items():
         clip = of_way["tasks"][task]

@@ -1,17 +1,20 @@
 """The storage bench: its counts against counts by hand, the rule of its advice, and a run of the command."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
 
 from bench import meters
+from bench.report import lead
 from bench.storage import ORIGINAL, Setting, advise, main
 from bench.storage_data import DRAWS, costs, store_all_ways
 from configs.errors import UserError
 from dali_pipelines import prepare
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.tasks import Task, concepts, rot3d
+from dali_pipelines.tasks import Task, concepts, recognition, rot3d
+from tests.helpers.archives import in_place, jpeg, pack
 from tests.helpers.media import make_video
 
 pytestmark = pytest.mark.slow
@@ -95,9 +98,23 @@ def test_a_task_that_needs_longer_videos_is_not_counted(vp9_store):
     assert list(costs(index, [task, Task("rot3d", rot3d.Config())])["tasks"]) == ["rot3d"]
 
 
+@pytest.mark.parametrize("way", ["zip stored", "zip deflated", "tar", "LMDB file"])
+def test_bytes_of_packed_pictures_are_those_that_are_read(tmp_path, way):
+    pictures = {name: [jpeg(seed, size=(192, 144), quality=95) for seed in range(32)] for name in "ab"}
+    index = in_place(pack(way, tmp_path / "packed", pictures), root=tmp_path)
+    sizes = [sum(map(len, of)) for of in pictures.values()]
+    if way == "zip deflated":
+        sizes = []
+        for path in (tmp_path / "packed").iterdir():
+            with zipfile.ZipFile(path) as archive:
+                sizes.append(sum(member.compress_size for member in archive.infolist()))
+    figures = costs(index, [Task("recognition", recognition.Config(num_frames=32, stride=1, size=32))])
+    assert figures["kb_per_video"] == figures["tasks"]["recognition"]["kb_per_clip"] == round(np.mean(sizes) / 1000, 1)
+
+
 def test_missing_sources_are_named_once(tmp_path):
     with pytest.raises(UserError, match=r"^no such file or folder"):
-        store_all_ways({"a": ([tmp_path / "nowhere"], ["--codec", "copy"])}, tmp_path)
+        store_all_ways([tmp_path / "nowhere"], {"a": ["--codec", "copy"]}, tmp_path)
 
 
 A, B, C = (Setting("vp9", gop, 128) for gop in (1, 8, 32))
@@ -120,6 +137,10 @@ def test_the_advice_is_the_fastest_within_budget_then_the_smallest(sizes, rates,
     assert str(chosen) in text.splitlines()[0]
     assert "times the clips/s of the original files" in text
     assert "none of the settings" in advise(256, figures, times, factor)
+
+
+def test_the_ratio_is_the_median_of_per_round_ratios():
+    assert lead({A: [1.0, 2.0, 10.0], B: [3.0, 4.0, 5.0]}, B, A) == 2.0
 
 
 def test_hevc_has_at_least_the_size_gpus_need():
