@@ -20,7 +20,7 @@ from dali_pipelines.store.encode import Encoding
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="loader_throughput.py", description="How fast clips arrive.")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, each with its default plan (all)")
-    parser.add_argument("--data-dir", type=Path, help="a prepared dataset; by default one is made in runs/bench")
+    parser.add_argument("--data-dir", help="folder or URL of a prepared dataset; by default one is made in runs/bench")
     add_rounds(parser, batches=12, rounds=5)
     parser.add_argument(
         "--workers", type=int, help="worker processes; by default as many as are fastest in a short try"
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
         task, index = default_task(name), next(iter(indices.values()))
         if args.processes > 1:
             results[name] = measure_processes(
-                Path(index.root), name, processes=args.processes, batch_size=args.batch_size, **counts
+                index.root, name, processes=args.processes, batch_size=args.batch_size, **counts
             )
         elif args.epochs:
             results[name] = measure_epochs(index, task, settings, epochs=args.epochs)

@@ -19,7 +19,7 @@ _own: dict[str, Any] = {}  # state of a loader process: its batches and their si
 
 
 def measure_processes(
-    root: Path, task: str, *, processes: int, batch_size: int, batches: int, rounds: int
+    root: Path | str, task: str, *, processes: int, batch_size: int, batches: int, rounds: int
 ) -> dict[str, Any]:
     """Return the rate of one loader process on one core, that of one on each of `processes` cores, and the efficiency.
 
@@ -49,7 +49,7 @@ def _rate(pools: list[ProcessPoolExecutor], batches: int) -> float:
     return sum(running.result() for running in [pool.submit(_loader_rate, batches) for pool in pools])
 
 
-def _start_loader(root: Path, task: str, batch_size: int, core: int) -> None:
+def _start_loader(root: Path | str, task: str, batch_size: int, core: int) -> None:
     """Pin this process to a core and create its endless loader."""
     os.sched_setaffinity(0, {core})
     _own.update(size=batch_size)

@@ -30,6 +30,7 @@ from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, recognition, task_module
+from tests.helpers.http_files import served
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +62,16 @@ def test_loader_bench_writes_every_figure_and_its_machine(vp9_store, tmp_path, m
     assert figures["tried_workers"][str(figures["workers"])] == max(figures["tried_workers"].values())
     assert file.with_suffix(".png").stat().st_size > 1000
     assert "| `vcop` |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("short_rounds")
+def test_a_dataset_at_a_url_is_measured(vp9_store, tmp_path):
+    options = ["--tasks", "rot3d", "--batch-size", "2", "--epochs", "1", "--workers", "0", "--device", "cpu"]
+    with served(vp9_store.root) as files:
+        main(["--data-dir", files.url, *options, "--json", str(tmp_path / "loader.json")])
+    report = json.loads((tmp_path / "loader.json").read_text())
+    assert report["data"]["vp9"]["root"] == files.url
+    assert report["tasks"]["rot3d"]["epochs"] == 1
 
 
 @pytest.mark.usefixtures("short_rounds")

@@ -9,7 +9,7 @@ import pytest
 import bench
 
 FOLDER = Path(str(bench.__file__)).parent
-START_WORKERS = ["loader_throughput", "prepare_throughput", "remote", "storage", "training_throughput"]
+START_WORKERS = ["loader_throughput", "prepare_throughput", "storage", "training_throughput"]
 
 
 @pytest.mark.parametrize("script", START_WORKERS)

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from bench.file_server import served
 from dali_pipelines import preview
 from tests.helpers.finetuning import RECIPE
+from tests.helpers.http_files import served
 from tests.helpers.runs import write_recipe as write_pretraining
 from trainers.commands import extract_features, finetune, pretrain
 from trainers.commands import test as test_command

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import file_server
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import open_dataset
@@ -16,7 +15,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, recognition
-from tests.helpers import s3_files
+from tests.helpers import http_files, s3_files
 from tests.helpers.archives import in_place, write_lmdb
 from tests.helpers.media import make_video, run_ffmpeg
 from tests.helpers.prepared import SMALL, prepare
@@ -55,7 +54,7 @@ def sources(tmp_path_factory):
 @pytest.fixture(scope="module", params=["http", "s3"])
 def url(request, sources):
     patch = pytest.MonkeyPatch()
-    served = file_server.served(sources) if request.param == "http" else s3_files.served(sources, patch)
+    served = http_files.served(sources) if request.param == "http" else s3_files.served(sources, patch)
     with served as server:
         yield server if isinstance(server, str) else server.url
     patch.undo()

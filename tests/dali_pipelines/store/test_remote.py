@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from fsspec.registry import known_implementations
 
-from bench.file_server import served
 from configs.errors import UserError
 from dali_pipelines.datasets.formats import local_copy
 from dali_pipelines.store import remote
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import Entry, expand, kind, list_folder, size_and_time
 from dali_pipelines.store.storage import Span, exists, joined, read_file, storage_of
+from tests.helpers.http_files import served
 
 pytestmark = pytest.mark.usefixtures("short_remote_waits")
 

@@ -7,7 +7,6 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from bench.file_server import served
 from configs.errors import UserError
 from dali_pipelines import feed
 from dali_pipelines.datasets.open import open_dataset
@@ -16,6 +15,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task, recognition
+from tests.helpers.http_files import served
 
 pytestmark = pytest.mark.usefixtures("short_remote_waits")
 

@@ -1,4 +1,4 @@
-"""Serve files with byte ranges over HTTP, with delays, counts and failures for benches and tests."""
+"""Serve files with byte ranges over HTTP, with delays, counts and failures."""
 
 import asyncio
 from collections.abc import Callable, Iterator
