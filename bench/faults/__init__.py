@@ -1,1 +1,1 @@
-"""Inject faults into real runs and check the results: `python -m bench.faults`."""
+"""Kill real runs and workers, and compare the results with undisturbed ones: `python -m bench.faults`."""

@@ -1,6 +1,6 @@
-"""Inject faults into real runs and count what survives: `python -m bench.faults --json bench/results/faults.json`.
+"""Kill runs and workers of loaders, and count what survives: `python -m bench.faults --json bench/results/faults.json`.
 
-All faults take a day on two cores: name some, and shorten them with --scale. The file keeps the rows of the others.
+All take three hours on two cores: name some, and shorten them with --scale. The file keeps the rows of the others.
 """
 
 import argparse
@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import kills, restarts, workers
+from bench.faults import kills, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
-    "restarts": restarts.inject,
     "workers": workers.inject,
     "workers_busy": partial(workers.inject, busy=2),
     "workers_anew": partial(workers.inject, start="spawn"),

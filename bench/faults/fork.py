@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def become_command(argv: Sequence[str], output: Path, *, anew: bool = False) -> None:
-    """Turn this process of `multiprocessing` into a command with these arguments that prints to a file.
+def become_command(argv: Sequence[str], output: Path) -> None:
+    """Turn this process of `multiprocessing` into a command with these arguments that appends its output to a file.
 
-    The file is appended to unless `anew`. A process of `multiprocessing` has a parent, whose end would end its workers;
-    a command has none.
+    A process of `multiprocessing` has a parent, whose end would end its workers; a command has none.
     """
-    with output.open("w" if anew else "a") as file:
+    with output.open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
     multiprocessing.process._parent_process = None  # type: ignore[attr-defined]
