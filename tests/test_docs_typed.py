@@ -81,6 +81,19 @@ def test_commands_are_found_on_the_pages():
     }
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "bench/README.md"], ids=lambda page: page.name
+)
+def test_every_benchmark_named_exists_with_its_options(page):
+    for script, module, words in re.findall(
+        r"(?:(?<!tests/)(bench/[a-z_/]+\.py)|python -m (bench[a-z_.]*))([^`|\n]*)", text(page)
+    ):
+        path = ROOT / (script or module.replace(".", "/"))
+        source = (path if script else path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+        source += (ROOT / "bench/options.py").read_text()
+        assert {option for option in re.findall(r"--[a-z-]+", words) if f'"{option}"' not in source} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_recipe_named_exists(page):
     named = set(re.findall(rf"(?<![\w/])(?:configs/)?(?:{FOLDERS})/[a-z0-9_]+(?![\w/])(?!\.(?:py|md|png))", ours(page)))
