@@ -5,6 +5,7 @@ a clip was measured. All assumptions are in `Assumptions`, and all parts are in 
 tables.
 """
 
+import argparse
 import csv
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from bench.data import default_task
 from bench.machine import save_json
 from bench.report import RESULTS, committed, markdown
 from bench.scaling_model import Cluster
+from configs.errors import run_cli
 from configs.load import load
 from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task
@@ -233,7 +235,9 @@ def recipes_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys([*pretraining, *(recipe for row in rows for recipe in row["finetune"])]))
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.published", description="What would published figures cost?")
+    parser.parse_args(argv)  # there are no options; --help must not rewrite the result
     assumed, loaders, rows = Assumptions(), committed("loader_peers"), published_rows()
     found = {
         "assumed": asdict(assumed),
@@ -246,4 +250,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

@@ -1,13 +1,14 @@
 """Format the figures of bench/loader_throughput.py as tables: `python -m bench.loader.report FILE` reprints them."""
 
+import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES, ratio_to
 from bench.report import markdown
+from configs.errors import run_cli
 
 Figures = Mapping[str, Mapping[str, Any]]
 """Task -> the result of `rounds.measure_task`."""
@@ -105,5 +106,11 @@ def _text(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.loader.report", description="Print the tables again.")
+    parser.add_argument("file", type=Path, metavar="FILE", help="JSON of loader_throughput.py")
+    print(table(json.loads(parser.parse_args(argv).file.read_text())["tasks"]))
+
+
 if __name__ == "__main__":
-    print(table(json.loads(Path(sys.argv[1]).read_text())["tasks"]))
+    run_cli(main)

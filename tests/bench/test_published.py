@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench import published
 from bench.published import (
     Assumptions,
     clips_seen,
@@ -120,3 +121,9 @@ def test_the_committed_result_matches_rows_and_recipes():
     assert all(RESULT["costs"][name]["clips"] == clips_seen(load(name)) for name in RESULT["costs"])
     for name in ("cpc_transformer/resnet18_8pred3_ucf101", "videomae/vit_b16_ucf101"):
         assert RESULT["costs"][name] == cost(load(name), committed("loader_peers"), Assumptions())
+
+
+def test_help_leaves_the_result_as_it_is(monkeypatch):
+    monkeypatch.setattr(published, "save_json", lambda *_, **__: pytest.fail("the result was rewritten"))
+    with pytest.raises(SystemExit):
+        published.main(["--help"])
