@@ -15,8 +15,8 @@ from PIL import Image
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.store import storage
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.remux import leave_in_place
 from tests.helpers.media import run_ffmpeg
 
 Videos = Mapping[str, Sequence[bytes]]

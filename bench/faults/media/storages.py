@@ -16,9 +16,9 @@ from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.prepare.shards import write_shard
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import SHARD_FOLDER, video_path
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.remux import leave_in_place
 from dali_pipelines.store.units import PackedFragments
 
 CODECS = {"h264": 1, "hevc": 4, "mjpeg": 1, "rawvideo": 1, "vp9": 4}
