@@ -15,10 +15,11 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
+from dali_pipelines.store.rows import record_of, table_of
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
 from dali_pipelines.store.table import Table
 from dali_pipelines.store.trust import outside, require_inside
-from dali_pipelines.store.units import PackedFragments, Units, unpack_units
+from dali_pipelines.store.units import Units, unpack_units
 
 INDEX_FILE = "index.npz"
 PREPARE = "clipfeed prepare"
@@ -134,6 +135,10 @@ class Index:
             chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
 
+    def record(self, i: int) -> Record:
+        """Return the record of video i, without the notes."""
+        return record_of(self.table, self._row(i))
+
     def class_name(self, i: int) -> str:
         """Return the name of video i's class; empty if it has none."""
         label = int(self.table.labels[self._row(i)])
@@ -213,25 +218,7 @@ class Index:
         class_names: Iterable[str] = (),
     ) -> "Index":
         """Make an index of `records` (name -> record), with rows sorted by name."""
-        names = sorted(records)
-        rows = [records[name] for name in names]
-        kinds = [f"{r.codec} {r.pix_fmt} {r.container}" for r in rows]
-        formats = sorted(set(kinds))
-        table = Table.of(
-            class_names=tuple(class_names),
-            labels=np.array([labels[name] if labels else -1 for name in names], np.int64),
-            num_frames=np.array([r.num_frames for r in rows], np.int64),
-            sizes_WH=np.array([(r.width, r.height) for r in rows], np.int64).reshape(-1, 2),
-            fps=np.array([r.fps for r in rows], np.float64),
-            formats=tuple(formats),
-            format_ids=np.array([formats.index(kind) for kind in kinds], np.int64),
-            init_sizes=np.array([r.init_size for r in rows], np.int64),
-            names=Ragged.of_texts(names),
-            sources=Ragged.of_distinct(r.source for r in rows),
-            fragments=Ragged.of_bytes(PackedFragments.of(r.fragments).table for r in rows),
-            software_only=Ragged.of_distinct(r.software_only for r in rows),
-        )
-        return cls(location(root), table)
+        return cls(location(root), table_of(records, labels=labels, class_names=class_names))
 
     def save(self) -> None:
         """Write `root/index.npz` atomically: readers see the old one or the new one."""
