@@ -23,9 +23,10 @@ from configs.errors import UserError
 from dali_pipelines.prepare.shards import Packer
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_video
+from dali_pipelines.store.entry import Entry, Stamp
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.in_place import leave_in_place
-from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.remux import copy_video
