@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from configs.errors import UserError, shown
 from configs.words import counted
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
+from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
+from dali_pipelines.store.no_index import PREPARE, why_no_index
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
 from dali_pipelines.store.rows import record_of, table_of
@@ -21,8 +22,6 @@ from dali_pipelines.store.table import Table
 from dali_pipelines.store.trust import outside, require_inside
 from dali_pipelines.store.units import Units, unpack_units
 
-INDEX_FILE = "index.npz"
-PREPARE = "clipfeed prepare"
 COLUMNS = (
     *("labels", "num_frames", "sizes_WH", "fps", "format_ids", "init_sizes", "names", "sources", "software_only"),
     *("fragments", "class_names", "formats"),
@@ -246,7 +245,7 @@ class Index:
             else:
                 index = cls(Path(root), Table.map(path), folder=Path(root).absolute())
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(_why_no_index(root)) from error
+            raise UserError(why_no_index(root)) from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except OSError as error:
@@ -259,26 +258,3 @@ class Index:
             raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
         require_inside(index.table, root)
         return index
-
-
-def _why_no_index(root: Path | str) -> str:
-    """Explain what a root without an index is, and how to get a dataset."""
-    if is_url(root):
-        return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out DIR`"
-    root = Path(root)
-    if not root.is_dir():
-        what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"
-        return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR, to a recipe with --data-dir"
-    if (root / PART_FOLDER).is_dir():
-        return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
-    if (root / JOURNAL_FILE).is_file():
-        return (
-            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or the file was not copied; run the same "
-            f"`{PREPARE}` again, or copy the file"
-        )
-    if any(is_video_name(path) for path in root.rglob("*")):
-        return (
-            f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "
-            "(`--codec original` only indexes them where they are)"
-        )
-    return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out {root}`"

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from configs.errors import UserError
 from dali_pipelines.store.entry import Entry, from_line, is_outdated, to_line
-from dali_pipelines.store.files import JOURNAL_FILE, Appended, sync
-from dali_pipelines.store.index import INDEX_FILE
+from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, Appended, sync
 from dali_pipelines.store.units import PackedFragments
 
 log = logging.getLogger(__name__)

@@ -91,9 +91,10 @@ def test_a_missing_folder_is_named(tmp_path):
         Index.load(tmp_path / "gone")
 
 
-def test_a_folder_of_videos_suggests_prepare(tmp_path):
+@pytest.mark.parametrize("name", ["a.AVI", "img_00001.jpg"])
+def test_a_folder_of_videos_suggests_prepare(tmp_path, name):
     (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "a.AVI").write_bytes(b"")
+    (tmp_path / "class" / name).write_bytes(b"")
     with pytest.raises(UserError, match=rf"clipfeed prepare {tmp_path} --out DIR.*--codec original"):
         Index.load(tmp_path)
 
