@@ -13,8 +13,8 @@ from tqdm import tqdm
 from dali_pipelines import limits
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.files import video_path
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.files import INDEX_FILE, video_path
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
 from dali_pipelines.tasks import Task, task_module
 

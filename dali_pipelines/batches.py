@@ -1,10 +1,14 @@
 """The batches of a pipeline as torch tensors, and when the pipeline starts the next one."""
 
+import ctypes
+import os
 from collections.abc import Sequence
 
 import torch
 from nvidia.dali.pipeline import Pipeline
 from torch import Tensor
+
+from configs.errors import UserError
 
 
 class Batches:
@@ -23,6 +27,12 @@ class Batches:
         self._late = pipeline.device_id is not None
         self._due = True
         self._error: RuntimeError | None = None
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        """Leave the pipeline alone in a fork: DALI would wait forever for its threads, which a fork does not have."""
+        if os.getpid() != self._process:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._pipeline))
 
     def refill(self) -> None:
         """Start another batch if one was taken. An error is raised when the next batch is taken."""
@@ -38,7 +48,10 @@ class Batches:
 
         Raises:
             RuntimeError: DALI could not make the batch. No more batches can be taken.
+            UserError: this process is a fork of the one that made the pipeline.
         """
+        if os.getpid() != self._process:
+            raise UserError("a forked process cannot use its parent's loader while it is open: make a loader in it")
         self.refill()
         if self._error:
             raise self._error

@@ -23,8 +23,8 @@ from configs.errors import UserError, run_cli
 from dali_pipelines import limits
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.files import video_path, write_file
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.files import INDEX_FILE, video_path, write_file
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
 from dali_pipelines.workers import Crashed, run_jobs
 

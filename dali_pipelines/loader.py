@@ -25,10 +25,11 @@ from configs.words import counted
 from dali_pipelines.batches import Batches
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
+from dali_pipelines.decode.dali import first_cause
 from dali_pipelines.feed import Feed, memory_ahead
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
-from dali_pipelines.recovery import damaged, first_cause, samples_of, why_unreadable
+from dali_pipelines.recovery import damaged, samples_of, why_unreadable
 from dali_pipelines.samples import Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from configs.errors import UserError, shown
+from dali_pipelines.decode.dali import first_cause
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.samples import ATTEMPTS, Sample, SampleSource
@@ -87,13 +88,6 @@ def undecodable(source: SampleSource, samples: Sequence[Sample], *, device_id: i
         except RuntimeError as error:  # only this iteration is lost
             reasons[int(sample[0])] = first_cause(error)
     return reasons
-
-
-def first_cause(error: Exception) -> str:
-    """Return the line of a DALI error that says what happened: the first after the operator's traceback."""
-    head, _, tail = str(error).partition("encountered:\n")
-    lines = [line.strip() for line in (tail or head).splitlines()]
-    return next((line for line in lines if line and not line.startswith("Critical error in pipeline")), "")
 
 
 def why_unreadable(source: SampleSource, epoch: int, row: int) -> str:

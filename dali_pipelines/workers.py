@@ -6,6 +6,7 @@ one slot per job.
 
 import logging
 import math
+import os
 import pickle
 import time
 import weakref
@@ -100,6 +101,7 @@ class Pool(Generic[Job, Result]):
         self._busy: set[int] = set()
         self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
+        self._process = os.getpid()
         self._workers: list[Worker] = []
         # Kill workers at exit before multiprocessing sends SIGTERM, which they ignore, and waits.
         Finalize(self, _kill, (self._workers, self._memory.file), exitpriority=0)
@@ -112,7 +114,9 @@ class Pool(Generic[Job, Result]):
         self.close()
 
     def close(self) -> None:
-        """Kill the workers, whatever they are doing."""
+        """Kill the workers, whatever they are doing; in a fork, leave them to the process that started them."""
+        if os.getpid() != self._process:
+            return
         for worker in self._workers:
             worker.process.kill()
             worker.pipe.close()

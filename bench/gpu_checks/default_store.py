@@ -19,8 +19,8 @@ from bench.gpu_checks.videos import (
     encode_clip,
     supported_codec,
 )
+from dali_pipelines.decode.dali import first_cause
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.files import video_path, write_file
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps

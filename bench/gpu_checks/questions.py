@@ -16,7 +16,7 @@ from bench.gpu_checks.compare import compare
 from bench.gpu_checks.decode import FRAMES, clips_of
 from bench.gpu_checks.pipelines import alternate, clip_pipeline, constant_feed, pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, decode_reference, encode_clip, supported_codec
-from dali_pipelines.recovery import first_cause
+from dali_pipelines.decode.dali import first_cause
 
 THREADS = 14  # two for each of the seven decoders of an H100 or H200
 DISTINCT = 8  # clips; a batch repeats them

@@ -11,8 +11,8 @@ from bench.gpu_checks import Target
 from bench.gpu_checks.compare import MAX_DIFFERENCE
 from bench.gpu_checks.pipelines import pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, decode_reference, encode_clip, supported_codec
+from dali_pipelines.decode.dali import first_cause
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
 
 STORES = {"h264": "h264_gop1", "hevc": "hevc_gop16", "vp9": "vp9_gop16"}

@@ -13,7 +13,8 @@ import numpy as np
 from bench.learning.pretext_demo import call
 from configs.errors import UserError
 from dali_pipelines.datasets.open import open_dataset
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.files import INDEX_FILE
+from dali_pipelines.store.index import Index
 
 SETS = ("mocap", "ut_interaction")
 SHORT_SIDE = 80  # of the stores: the largest one in the recipes

@@ -23,8 +23,8 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.boxes import Box
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.files import replacing, video_path
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
+from dali_pipelines.store.index import Index
 
 SOURCE_SIZE = (340, 256)  # width, height of the usual copies of Kinetics
 JPEG_QUALITY = 90

@@ -242,7 +242,8 @@ def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Datas
         if listed.labels is None:
             raise UserError(
                 f"{listed.index.root} has {counted(len(listed.index), 'video')} without a class, the first "
-                f"{printable(listed.index.names.text(0))}, and {listed.list_file} has no labels; {way}"
+                f"{printable(listed.index.names.text(0))}, and {listed.list_file} has no labels (of "
+                f"numbers, one must be 0 or 1); {way}"
             )
         require_labels(listed.list_file, listed.listed, listed.labels)
         texts |= listed.classes

@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath
 from configs.errors import first_names
 from configs.words import counted
 from dali_pipelines.store.archives import SUFFIXES
-from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, SHARD_FOLDER, VIDEO_FOLDER, is_video_name
-from dali_pipelines.store.index import INDEX_FILE
+from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, PART_FOLDER, SHARD_FOLDER, VIDEO_FOLDER, is_video_name
 from dali_pipelines.store.listing import Entry, list_folder
 from dali_pipelines.store.place import PICTURE, Place
 from dali_pipelines.store.storage import is_url, joined

@@ -10,10 +10,9 @@ from nvidia.dali.data_node import DataNode
 from configs.errors import UserError, shown
 from configs.words import counted
 from dali_pipelines import limits
-from dali_pipelines.decode.dali import decode
+from dali_pipelines.decode.dali import decode, first_cause
 from dali_pipelines.decode.driver import engines, has_nvdec
 from dali_pipelines.decode.frames import PLANAR, decode_rgb
-from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_MIN

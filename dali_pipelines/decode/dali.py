@@ -1,4 +1,4 @@
-"""Make the frames of a clip from the host's data: encoded bytes, or planes of Y, Cb and Cr."""
+"""Make the frames of a clip in DALI from encoded bytes or from planes of Y, Cb and Cr, and read its errors."""
 
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
@@ -42,3 +42,10 @@ def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNod
     )
     both = fn.transpose(scaled, perm=[0, 2, 3, 1], output_layout="FHWC")
     return fn.coord_transform(fn.cat(luma, both, axis=3), MT=matrix, dtype=types.UINT8)
+
+
+def first_cause(error: Exception) -> str:
+    """Return the line of a DALI error that says what happened: the first after the operator's traceback."""
+    head, _, tail = str(error).partition("encountered:\n")
+    lines = [line.strip() for line in (tail or head).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Critical error in pipeline")), "")

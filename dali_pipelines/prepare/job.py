@@ -4,7 +4,7 @@ The path of a video:
 
 1. `find_videos` gives it a name and a `Place`, from file names and archive directories alone.
 2. `jobs_left` makes a `Job` for it, unless the journal has an entry whose `Stamp` matches the file or folder.
-3. A worker reads all of it and stores it with `encode.write_video`, `remux.copy_video` or `remux.leave_in_place`.
+3. A worker reads all of it and stores it with `encode.write_video`, `remux.copy_video` or `in_place.leave_in_place`.
    Each returns a `Record`: what the video is, and where its frames are.
 4. `store_all` writes the record, or why there is none, to the journal. A `Packer` moves the file into a shard.
 5. `Index.build` makes a table of all records.
@@ -23,11 +23,13 @@ from configs.errors import UserError
 from dali_pipelines.prepare.shards import Packer
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_video
+from dali_pipelines.store.entry import Entry, Stamp
 from dali_pipelines.store.files import video_path
-from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.in_place import leave_in_place
+from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.remux import copy_video
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.workers import Crashed

@@ -10,7 +10,6 @@ from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, writ
 from dali_pipelines.prepare.parts import all_parts, missing, ranges
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.units import PackedFragments
 
 
 def merge(root: Path) -> tuple[Index, int]:
@@ -48,21 +47,7 @@ def joined(root: Path, indexes: Sequence[Index]) -> Index:
     records: dict[str, Record] = {}
     labels: dict[str, int] = {}
     for index in indexes:
-        init_sizes, reasons = index.init_sizes.tolist(), index.software_only
-        for row in range(len(index)):
-            info = index.info(row)
-            labels[info.name] = info.label
-            records[info.name] = Record(
-                num_frames=info.num_frames,
-                width=info.width,
-                height=info.height,
-                fps=info.fps,
-                codec=index.codec(row),
-                pix_fmt=index.pix_fmt(row),
-                init_size=init_sizes[row],
-                fragments=PackedFragments(index.table.fragments[row].tobytes()),
-                container=index.container(row),
-                source=index.table.sources.text(row),
-                software_only=reasons.text(row) if reasons else "",
-            )
+        names = index.names.texts()
+        labels |= zip(names, index.labels.tolist(), strict=True)
+        records |= {name: index.record(row) for row, name in enumerate(names)}
     return Index.build(root, records, labels=labels, class_names=indexes[0].class_names)

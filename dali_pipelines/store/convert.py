@@ -3,13 +3,26 @@
 import itertools
 import struct
 from fractions import Fraction
+from typing import Any
 
 from av.filter import Graph
 from av.filter.context import FilterContext
+from av.sidedata.sidedata import Type
 from av.video.frame import PictureType, VideoFrame
 
 Filter = tuple[str, str]  # name and options
 SQUARE = Fraction(1)
+
+
+def _unnamed(kinds: type[Type], number: int) -> Any:
+    """Return a kind of side data that FFmpeg knows and PyAV does not, such as EXIF (31)."""
+    kind: Any = object.__new__(kinds)
+    kind._name_, kind._value_ = f"TYPE_{number}", number
+    return kind
+
+
+# PyAV reads all side data of a frame or none: one of a kind that it has no name for hides the display matrix.
+Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment]
 
 
 def orientation(frame: VideoFrame) -> tuple[Filter, ...]:

@@ -19,6 +19,8 @@ VIDEO_SUFFIXES = (
 VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
 """Folders that `prepare` writes into a dataset, and never reads as sources."""
 
+INDEX_FILE = "index.npz"
+"""What loaders read."""
 JOURNAL_FILE = "prepare.jsonl"
 """What `prepare` resumes from."""
 

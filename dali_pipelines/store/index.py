@@ -12,16 +12,16 @@ from numpy.typing import DTypeLike, NDArray
 from configs.errors import UserError, shown
 from configs.words import counted
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
+from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
+from dali_pipelines.store.no_index import PREPARE, why_no_index
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
+from dali_pipelines.store.rows import record_of, table_of
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
 from dali_pipelines.store.table import Table
 from dali_pipelines.store.trust import outside, require_inside
-from dali_pipelines.store.units import PackedFragments, Units, unpack_units
+from dali_pipelines.store.units import Units, unpack_units
 
-INDEX_FILE = "index.npz"
-PREPARE = "clipfeed prepare"
 COLUMNS = (
     *("labels", "num_frames", "sizes_WH", "fps", "format_ids", "init_sizes", "names", "sources", "software_only"),
     *("fragments", "class_names", "formats"),
@@ -42,6 +42,8 @@ class Index:
     """The selected rows of the table; None for all."""
     chunks: NDArray[np.int32] | None = field(default=None, repr=False)
     """`VideoInfo.chunk` of each row; None if all are 0."""
+    folder: Path | str | None = field(default=None, repr=False)
+    """`root` made absolute when it was opened: the working directory may change. None for `root` itself."""
 
     def __len__(self) -> int:
         return len(self.table.labels if self.rows is None else self.rows)
@@ -132,6 +134,10 @@ class Index:
             chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
 
+    def record(self, i: int) -> Record:
+        """Return the record of video i, without the notes."""
+        return record_of(self.table, self._row(i))
+
     def class_name(self, i: int) -> str:
         """Return the name of video i's class; empty if it has none."""
         label = int(self.table.labels[self._row(i)])
@@ -144,7 +150,7 @@ class Index:
 
     def location(self, i: int) -> str:
         """Return the path or URL of the file that holds video i."""
-        return joined(self.root, self.file(i))
+        return joined(self.folder or self.root, self.file(i))
 
     def path(self, i: int) -> Path:
         """Return the path of video i's file in a local dataset."""
@@ -211,25 +217,7 @@ class Index:
         class_names: Iterable[str] = (),
     ) -> "Index":
         """Make an index of `records` (name -> record), with rows sorted by name."""
-        names = sorted(records)
-        rows = [records[name] for name in names]
-        kinds = [f"{r.codec} {r.pix_fmt} {r.container}" for r in rows]
-        formats = sorted(set(kinds))
-        table = Table.of(
-            class_names=tuple(class_names),
-            labels=np.array([labels[name] if labels else -1 for name in names], np.int64),
-            num_frames=np.array([r.num_frames for r in rows], np.int64),
-            sizes_WH=np.array([(r.width, r.height) for r in rows], np.int64).reshape(-1, 2),
-            fps=np.array([r.fps for r in rows], np.float64),
-            formats=tuple(formats),
-            format_ids=np.array([formats.index(kind) for kind in kinds], np.int64),
-            init_sizes=np.array([r.init_size for r in rows], np.int64),
-            names=Ragged.of_texts(names),
-            sources=Ragged.of_distinct(r.source for r in rows),
-            fragments=Ragged.of_bytes(PackedFragments.of(r.fragments).table for r in rows),
-            software_only=Ragged.of_distinct(r.software_only for r in rows),
-        )
-        return cls(location(root), table)
+        return cls(location(root), table_of(records, labels=labels, class_names=class_names))
 
     def save(self) -> None:
         """Write `root/index.npz` atomically: readers see the old one or the new one."""
@@ -255,9 +243,9 @@ class Index:
             if is_url(root):
                 index = cls(root, Table.read(read_file(joined(root, INDEX_FILE)).data))
             else:
-                index = cls(Path(root), Table.map(path))
+                index = cls(Path(root), Table.map(path), folder=Path(root).absolute())
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(_why_no_index(root)) from error
+            raise UserError(why_no_index(root)) from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except OSError as error:
@@ -270,26 +258,3 @@ class Index:
             raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
         require_inside(index.table, root)
         return index
-
-
-def _why_no_index(root: Path | str) -> str:
-    """Explain what a root without an index is, and how to get a dataset."""
-    if is_url(root):
-        return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out DIR`"
-    root = Path(root)
-    if not root.is_dir():
-        what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"
-        return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR, to a recipe with --data-dir"
-    if (root / PART_FOLDER).is_dir():
-        return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
-    if (root / JOURNAL_FILE).is_file():
-        return (
-            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or the file was not copied; run the same "
-            f"`{PREPARE}` again, or copy the file"
-        )
-    if any(is_video_name(path) for path in root.rglob("*")):
-        return (
-            f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "
-            "(`--codec original` only indexes them where they are)"
-        )
-    return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out {root}`"

@@ -1,77 +1,19 @@
-"""The journal of `prepare`: a line of JSON for each finished video; the next run resumes from it."""
+"""The journal of `prepare`: a line of JSON for each finished video (`entry`); the next run resumes from it."""
 
-import base64
 import fcntl
-import itertools
 import json
 import logging
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import UserError
-from dali_pipelines.store.files import JOURNAL_FILE, Appended, sync
-from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import INDEX_FILE
-from dali_pipelines.store.listing import list_folder, size_and_time
-from dali_pipelines.store.place import Place
-from dali_pipelines.store.record import Record
-from dali_pipelines.store.remux import UNENCODED
-from dali_pipelines.store.storage import is_url, joined
-from dali_pipelines.store.units import PackedFragments, unpack_units
+from dali_pipelines.store.entry import Entry, from_line, is_outdated, to_line
+from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, Appended, sync
+from dali_pipelines.store.units import PackedFragments
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """Size and modification time of a source file, to detect changes."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, place: Place) -> "Stamp":
-        """Return the stamp of a file; for a folder, the total size and latest time of it and its files.
-
-        Zeros if nothing is there, as at the end of a broken link, and for a folder at a URL.
-        """
-        location = place.location
-        try:
-            if is_url(location) and place.kind == "folder":
-                return cls(0, 0)
-            if is_url(location):
-                return cls(*size_and_time(location))
-            found = [os.stat(location)]
-            if place.kind == "folder":
-                names = [entry.name for entry in list_folder(location) if entry.kind == "file"]
-                found += [os.stat(joined(location, name)) for name in names]
-        except OSError:
-            return cls(0, 0)
-        return cls(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A finished video.
-
-    Attributes:
-        record: None if the video is quarantined.
-        reason: why it is quarantined.
-        passing: the cause, such as "memory", if it is not the file's fault and the next run retries; else empty.
-    """
-
-    stamp: Stamp
-    record: Record | None
-    reason: str = ""
-    passing: str = ""
-
-    @property
-    def full_reason(self) -> str:
-        """The reason, and whether the next run retries."""
-        return f"{self.reason} (the next run tries again: {self.passing})" if self.passing else self.reason
 
 
 class Packed(NamedTuple):
@@ -134,8 +76,8 @@ class Journal:
                 else:
                     if "record" in line and not line["record"].get("source"):
                         self.known.add(line["name"])
-                    if not _is_outdated(line, first):
-                        self.entries[line["name"]] = _entry(line)
+                    if not is_outdated(line, first):
+                        self.entries[line["name"]] = from_line(line)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             way_out = f"to prepare everything again, delete it, {INDEX_FILE} and videos/"
             raise UserError(f"{path} is damaged ({error}); {way_out}") from error
@@ -151,15 +93,8 @@ class Journal:
 
     def add(self, name: str, entry: Entry) -> None:
         """Append the entry of a finished video at once, so a kill loses only what was in progress."""
-        self.entries[name] = entry
-        line: dict[str, Any] = {"name": name, "stamp": asdict(entry.stamp)}
-        if entry.record is None:
-            line |= {"reason": entry.reason, "passing": entry.passing}
-        else:
-            packed = PackedFragments.of(entry.record.fragments)
-            self.entries[name] = replace(entry, record=replace(entry.record, fragments=packed))
-            line["record"] = {**vars(entry.record), "fragments": base64.b64encode(packed.table).decode()}
-        self._append(line)
+        self.entries[name] = entry = entry.packed()
+        self._append({"name": name, **to_line(entry)})
 
     def set_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
         """Record which videos a shard holds; their entries point into it from then on.
@@ -200,31 +135,3 @@ class Journal:
 def in_words(settings: Mapping[str, Any]) -> str:
     """Format the settings of a dataset for a message."""
     return " ".join(f"{key}={value}" for key, value in settings.items())
-
-
-def _is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Tell whether a line is from an older version that did not check for errors of GPU decoders."""
-    return settings["codec"] in UNENCODED and "software_only" not in line.get("record", {"software_only": ""})
-
-
-def _entry(line: dict[str, Any]) -> Entry:
-    stamp = Stamp(**line["stamp"])
-    if "reason" in line:
-        return Entry(stamp, None, line["reason"], line.get("passing", ""))
-    fields = line["record"]
-    if isinstance(fields["fragments"], str):
-        packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))
-        unpack_units(packed.table)  # ValueError for a damaged line
-    else:  # an older version wrote all numbers out
-        packed = PackedFragments.of(_all_numbers(fields))
-    return Entry(stamp, Record(**{**fields, "fragments": packed, "notes": tuple(fields["notes"])}))
-
-
-def _all_numbers(fields: dict[str, Any]) -> list[Fragment]:
-    """Return the fragments of an older line; the oldest have only size and frames of each."""
-    lines: list[list[int]] = fields["fragments"]
-    if len(lines[0]) == 4:
-        return [Fragment(offset, size, frames, bool(deflated)) for offset, size, frames, deflated in lines]
-    fields["container"] = "mp4" if fields["init_size"] else "file"
-    starts = itertools.accumulate((size for size, _ in lines), initial=fields["init_size"])
-    return [Fragment(start, size, frames) for start, (size, frames) in zip(starts, lines, strict=False)]

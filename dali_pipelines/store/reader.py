@@ -14,7 +14,7 @@ from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.storage import Span, is_web, merged, storage_of
+from dali_pipelines.store.storage import Span, is_web, joined, merged, storage_of
 
 MAX_INFLATED = 2**28
 """Most bytes of an inflated picture; the largest real ones have a tenth."""
@@ -61,7 +61,7 @@ class LocatedClip:
     """Where the bytes of a clip are.
 
     Attributes:
-        location: of the video, for messages.
+        location: of the video, as messages name it.
         spans: the init segment and the fragments, in order.
         deflated: bool (N,), of each fragment.
         clip: the clip without its bytes; fragment sizes are those in the file.
@@ -117,7 +117,8 @@ def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedCli
         codec=index.codec(i) if container in ("pictures", "picture_files") else "",
         size=(info.width, info.height),
     )
-    return LocatedClip(location, merged([Span(location, *units.init), *spans]), units.deflated[used], clip)
+    named = joined(index.root, index.file(i))
+    return LocatedClip(named, merged([Span(location, *units.init), *spans]), units.deflated[used], clip)
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:

@@ -1,6 +1,8 @@
-"""ClipLoader where scripts and notebooks put it: interrupted, and in a process that another one started."""
+"""ClipLoader where scripts and notebooks put it: interrupted, and in a process that another one started or forked."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,29 @@ def test_a_process_of_multiprocessing_may_have_workers_of_its_own(vp9_store, tmp
     out = tmp_path / "rows.json"
     assert join([start(write_rows, vp9_store.root, out)]) == [0]
     assert json.loads(out.read_text()) == rows(ClipLoader(vp9_store, ROT3D, batch_size=2, seed=5))
+
+
+def fork(root: str, out: Path) -> None:
+    """Use and close a loader in a fork, then go on here; write the fork's error, its status and our rows."""
+    loader = ClipLoader(Index.load(root), ROT3D, batch_size=2, seed=5, workers=1)
+    batches = iter(loader)
+    ours = [next(batches)["index"].tolist()]
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends it if it hangs
+        try:
+            next(batches)
+        except UserError as error:
+            out.with_suffix(".txt").write_text(str(error))
+        loader.close()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    out.write_text(json.dumps([status, ours + rows(loader)]))
+    loader.close()
+
+
+def test_a_fork_leaves_the_loader_of_its_parent_alone(vp9_store, tmp_path):
+    out = tmp_path / "rows.json"
+    assert join([start(fork, vp9_store.root, out)]) == [0]
+    assert json.loads(out.read_text()) == [0, rows(ClipLoader(vp9_store, ROT3D, batch_size=2, seed=5))]
+    assert out.with_suffix(".txt").read_text().startswith("a forked process cannot use its parent's loader")

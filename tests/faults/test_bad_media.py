@@ -13,10 +13,10 @@ from PIL import Image
 
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip, read_clip
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.remux import leave_in_place
 from dali_pipelines.tasks import Task, ctp, rot3d
 from tests.helpers.media import make_video
 

@@ -15,8 +15,8 @@ from PIL import Image
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.store import storage
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.remux import leave_in_place
 from tests.helpers.media import run_ffmpeg
 
 Videos = Mapping[str, Sequence[bytes]]
@@ -139,13 +139,15 @@ def memory_storage(monkeypatch: pytest.MonkeyPatch) -> Memory:
     return memory
 
 
-def write_pictures(folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Path:
-    """Write pictures of smooth colors, all different."""
+def write_pictures(
+    folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64), **options
+) -> Path:
+    """Write pictures of smooth colors, all different; options as in PIL."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         small = np.random.default_rng(number).integers(0, 255, (4, 6, 3), dtype=np.uint8)
         picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
-        picture.save(folder / name, quality=95)
+        picture.save(folder / name, quality=95, **options)
     return folder
 
 

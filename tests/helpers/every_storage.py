@@ -12,10 +12,10 @@ from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.prepare.shards import write_shard
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import SHARD_FOLDER, video_path
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import picture_file
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.remux import leave_in_place
 from dali_pipelines.store.units import PackedFragments
 from tests.helpers.archives import jpegs_of, pack, write_tar
 from tests.helpers.media import ENCODERS, run_ffmpeg

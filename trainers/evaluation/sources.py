@@ -14,7 +14,8 @@ from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.files import INDEX_FILE
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.storage import exists, joined
 from dali_pipelines.workers import Crashed, run_jobs

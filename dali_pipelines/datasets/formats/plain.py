@@ -5,7 +5,6 @@ UCF101's trainlist01.txt, the lists of CtP, CSTP and mmaction2, and the CSVs of 
 
 import csv
 from collections.abc import Sequence
-from functools import partial
 
 from configs.errors import UserError
 from dali_pipelines.datasets.formats import Lists, Reading, Source, describe_formats, is_number
@@ -47,10 +46,10 @@ def _delimited(lines: Sequence[str], delimiter: str) -> list[Reading]:
         rows = []
     if len(rows) != len(lines):  # a quotation mark in a name
         rows = [line.split(delimiter) for line in lines]
-    if len({len(row) for row in rows}) == 1 and len(rows[0]) <= MAX_COLUMNS:
-        return [_of_columns([[cell.strip() for cell in column] for column in zip(*rows, strict=True)])]
-    splits = (partial(str.split, maxsplit=1), partial(str.rsplit, maxsplit=1))
-    return [_of_columns([*zip(*(split(line, delimiter) for line in lines), strict=True)]) for split in splits]
+    ways = [rows]
+    if len({len(row) for row in rows}) > 1 or len(rows[0]) > MAX_COLUMNS:
+        ways = [[split(line, delimiter, 1) for line in lines] for split in (str.split, str.rsplit)]
+    return [_of_columns([[cell.strip() for cell in column] for column in zip(*way, strict=True)]) for way in ways]
 
 
 def _of_columns(columns: Sequence[Sequence[str]]) -> Reading:

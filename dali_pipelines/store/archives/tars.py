@@ -51,7 +51,7 @@ def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
         while (info := tar.next()) is not None:
             if info.offset <= offset or info.size < 0:
                 raise VideoError(f"is no whole tar: the member after byte {offset} has no place of its own")
-            if info.isreg() and info.offset_data + info.size > length:
+            if info.isreg() and not info.issparse() and info.offset_data + info.size > length:
                 raise VideoError(f"is cut off: its member {info.name!r} ends at byte {info.offset_data + info.size}")
             offset = info.offset
             tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all

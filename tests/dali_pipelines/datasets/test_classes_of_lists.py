@@ -75,6 +75,14 @@ def test_class_ids_do_not_depend_on_which_videos_are_missing(tmp_path):
     assert open_data(data, "train").index.class_names == ("jump", "run", "walk")
 
 
+def test_spaces_beside_a_comma_belong_to_neither_name_nor_label(tmp_path):
+    build(tmp_path, "run, fast/a", "walk/b")
+    (tmp_path / "list.csv").write_text("run, fast/a , 10\nwalk/b, 0\n")
+    index = open_dataset(tmp_path, tmp_path / "list.csv", labeled=True).index
+    assert index.labels.tolist() == [10, 0]
+    assert index.class_names == tuple(map(str, range(11)))
+
+
 def test_mixing_ids_and_names_is_refused(tmp_path):
     build(tmp_path, *NAMES)
     with pytest.raises(UserError, match=r"has class ids, the other class names; write classes into the dataset with"):
@@ -83,7 +91,7 @@ def test_mixing_ids_and_names_is_refused(tmp_path):
 
 def test_a_test_list_without_labels_is_refused_before_training(tmp_path):
     build(tmp_path, *NAMES)
-    with pytest.raises(UserError, match=r"test.txt has no labels; write classes into the dataset"):
+    with pytest.raises(UserError, match=r"test.txt has no labels .*; write classes into the dataset"):
         open_data(recipe(tmp_path, "a 0\nb 1\n", "c\nd\n"), "train")
 
 

@@ -14,10 +14,10 @@ from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.prepare import main
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import list_folder
 from dali_pipelines.store.reader import read_clip
-from dali_pipelines.store.remux import leave_in_place
 from dali_pipelines.store.source import Source, VideoError
 from tests.helpers.archives import write_tar, write_zip
 from tests.helpers.media import make_video, run_ffmpeg

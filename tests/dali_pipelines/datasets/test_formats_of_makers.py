@@ -43,7 +43,7 @@ def test_labels_of_a_list_become_classes_if_the_dataset_has_none(tmp_path, name)
 def test_unlabeled_list_for_unlabeled_videos_is_refused(tmp_path, name):
     build(tmp_path, *UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
-    with pytest.raises(UserError, match=r"3 videos without a class.* has no labels; .*clipfeed lists"):
+    with pytest.raises(UserError, match=r"3 videos without a class.* has no labels .*; .*clipfeed lists"):
         open_dataset(tmp_path, tmp_path / name, labeled=True)
 
 

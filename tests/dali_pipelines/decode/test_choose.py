@@ -17,8 +17,9 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.remux import copy_video
 from dali_pipelines.tasks import Task, ctp, moco, recognition
 from tests.helpers.media import make_video
 

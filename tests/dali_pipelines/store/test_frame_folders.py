@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
@@ -83,6 +83,17 @@ def test_pictures_are_frames_in_numeric_order(source, out, name):
     distance = np.abs(stored[:, None] - np.array(pictures, int)[None]).mean((2, 3, 4))
     assert np.diag(distance).max() < 3
     assert (distance + 1000 * np.eye(5)).min() > 15
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_with_exif_are_stored_as_cameras_mean_them(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a maker", orientation
+    folder = write_pictures(tmp_path / "source" / "a", numbered(2), exif=exif)
+    assert prepare(folder, tmp_path / "out") == 0
+    stored = decode_rgb(read_clip(Index.load(tmp_path / "out"), 0, np.arange(2)))
+    shown = [ImageOps.exif_transpose(Image.open(path)) for path in sorted(folder.iterdir())]
+    assert np.abs(stored.astype(int) - np.array(shown, int)).mean() < 3
 
 
 @pytest.mark.parametrize("name", BAD)

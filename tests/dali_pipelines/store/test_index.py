@@ -91,9 +91,10 @@ def test_a_missing_folder_is_named(tmp_path):
         Index.load(tmp_path / "gone")
 
 
-def test_a_folder_of_videos_suggests_prepare(tmp_path):
+@pytest.mark.parametrize("name", ["a.AVI", "img_00001.jpg"])
+def test_a_folder_of_videos_suggests_prepare(tmp_path, name):
     (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "a.AVI").write_bytes(b"")
+    (tmp_path / "class" / name).write_bytes(b"")
     with pytest.raises(UserError, match=rf"clipfeed prepare {tmp_path} --out DIR.*--codec original"):
         Index.load(tmp_path)
 
@@ -189,3 +190,17 @@ def test_missing_bytes_are_a_clip_error(index):
     assert len(read_clip(index, 2, np.array([0])).data) == 15
     with pytest.raises(ClipError, match=r"it ends at byte 20, 35 are expected"):
         read_clip(index, 2, np.array([0, 4]))
+
+
+def test_another_working_directory_changes_neither_the_bytes_nor_the_messages(index, tmp_path, monkeypatch):
+    index.save()
+    index.path(2).parent.mkdir(parents=True)
+    index.path(2).write_bytes(bytes(range(35)))
+    monkeypatch.chdir(tmp_path.parent)
+    opened = Index.load(tmp_path.name)
+    monkeypatch.chdir("/")
+    for moved in (opened.select([2]), opened.select([0, 2]).with_columns(class_names=("x", "y")).select([1])):
+        assert str(moved.root) == tmp_path.name
+        assert read_clip(moved, 0, np.array([0])).data.tolist() == [*range(15)]
+    with pytest.raises(ClipError, match=f"^cannot read {tmp_path.name}/videos/jump/a.mp4: No such file"):
+        read_clip(opened, 0, np.array([0]))

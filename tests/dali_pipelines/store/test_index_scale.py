@@ -4,7 +4,7 @@ from statistics import median
 
 import pytest
 
-from dali_pipelines.store.index import INDEX_FILE
+from dali_pipelines.store.files import INDEX_FILE
 from tests.helpers.index_scale import memory_per_process, synthetic
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines.store.entry import Entry, Stamp
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.record import Record
 from dali_pipelines.workers import Pool
 

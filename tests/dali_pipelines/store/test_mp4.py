@@ -13,11 +13,12 @@ from dali_pipelines.store import encode
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.files import video_path
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.reader import EncodedClip, read_clip
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.remux import copy_video
 from tests.helpers.bits import bits
 from tests.helpers.dali import run_graph
 from tests.helpers.media import make_video, read_video

@@ -13,10 +13,11 @@ import pytest
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip, read_clip
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.remux import copy_video
 from dali_pipelines.store.source import Source, VideoError
 from tests.helpers.media import make_video, read_video, run_ffmpeg
 

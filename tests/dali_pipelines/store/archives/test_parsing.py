@@ -1,7 +1,9 @@
 """Zips, tars and LMDBs against the libraries that write them, and refusals that name file and reason."""
 
 import io
+import os
 import random
+import subprocess
 import tarfile
 import zipfile
 
@@ -127,6 +129,13 @@ def test_a_link_in_a_tar_is_refused(tmp_path, kind):
         info.type, info.linkname = kind, "/etc/passwd"
         archive.addfile(info)
     assert fault(path).startswith("its member '00004.jpg' is a link to '/etc/passwd': make the tar with")
+
+
+def test_a_sparse_file_in_a_tar_is_refused(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x" * 9999)
+    os.truncate(tmp_path / "a.mp4", 2**20)
+    subprocess.run(["tar", "--sparse", "-cf", "a.tar", "a.mp4"], cwd=tmp_path, check=True)
+    assert fault(tmp_path / "a.tar") == "its member 'a.mp4' is sparse: make the tar again without --sparse"
 
 
 def test_zip_members_without_random_access_are_refused(tmp_path):

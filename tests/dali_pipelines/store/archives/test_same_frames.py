@@ -16,10 +16,11 @@ from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.reader import read_clip
-from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.remux import copy_video
 from dali_pipelines.tasks import Task, ctp, recognition
 from tests.helpers.archives import WAYS, in_place, jpegs_of, memory_storage, pack, write_tar
 from tests.helpers.media import BT601, make_video, read_video
