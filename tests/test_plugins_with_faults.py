@@ -16,7 +16,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, task_module
 from nets import backbones
-from nets.tasks import net_module
+from nets.tasks import build_task, net_module
 from tests.helpers.docs import new_files
 from tests.helpers.runs import ROOT
 from trainers.engine.optimizers import make_optimizer
@@ -99,8 +99,24 @@ def test_a_task_module_that_lacks_a_function_is_named(package):
     net.write_text("")
     with pytest.raises(UserError, match=rf"^{data} lacks program, batch_schema, which a task needs"):
         task_module("own_pkg.task")
-    with pytest.raises(UserError, match=rf"^{net} lacks Config, build, which a task needs"):
+    with pytest.raises(UserError, match=rf"^{net} lacks METRIC, Config, build, which a task needs"):
         net_module("own_pkg.task")
+
+
+@pytest.mark.parametrize(
+    ("net", "kind"),
+    [("torch.nn.Linear(2, 2)", "Linear"), ("Pretext()", "Pretext"), ("create(backbone)", "ResNet3d")],
+)
+def test_a_network_that_is_no_pretext_or_has_no_backbone_is_refused(package, net, kind):
+    """Without `self.backbone`, a run trained to its end, and nothing could load its weights."""
+    (package / "task").mkdir()
+    file = package / "task" / "net.py"
+    file.write_text(
+        "import torch\nfrom nets.backbones import create\nfrom nets.tasks import Pretext\nMETRIC = Config = 0\n"
+        f"def build(backbone, schema, cfg): return {net}\n"
+    )
+    with pytest.raises(UserError, match=rf"^{file}: build returned {kind}; subclass nets\.tasks\.Pretext, with the"):
+        build_task("own_pkg.task", "r3d_tiny", {}, None)
 
 
 def test_a_wrong_import_in_a_task_names_its_file(package):

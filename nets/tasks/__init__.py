@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from configs.errors import UserError
 from configs.plugins import import_task
 from nets.backbones.base import Backbone
 
@@ -62,7 +63,14 @@ def net_module(name: str) -> ModuleType:
 def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
     """Build the network of a task around a new backbone.
 
-    `cfg` is the `Config` of `nets/tasks/<name>.py`. UserError for an unknown task or backbone.
+    `cfg` is the `Config` of `nets/tasks/<name>.py`. UserError for an unknown task or backbone, or if what another
+    package built is no `Pretext` with a backbone.
     """
-    network: Pretext = net_module(name).build(backbone, schema, cfg)
+    module = net_module(name)
+    network = module.build(backbone, schema, cfg)
+    if not isinstance(network, Pretext) or not hasattr(network, "backbone"):
+        raise UserError(
+            f"{module.__file__}: build returned {type(network).__name__}; subclass nets.tasks.Pretext, with the "
+            "network to pretrain as `self.backbone`"
+        )
     return network
