@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from configs.errors import UserError, how_to_install
+from configs.load import load
 from configs.plugins import look_up
 from configs.schema import Optim
 from dali_pipelines.loader import ClipLoader
@@ -19,6 +20,7 @@ from nets import backbones
 from nets.tasks import build_task, net_module
 from tests.helpers.docs import new_files
 from tests.helpers.runs import ROOT
+from trainers.engine.loggers import open_loggers
 from trainers.engine.optimizers import make_optimizer
 
 pytestmark = pytest.mark.slow
@@ -143,3 +145,21 @@ def test_an_optimizer_without_the_given_groups_is_refused(package, body):
     (package / "parts.py").write_text(f"import torch\ndef own(groups, optim):\n    {body}\n")
     with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of the"):
         make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own"))
+
+
+def test_a_logger_that_lacks_a_method_is_refused(package, tmp_path):
+    """It failed at the first line of the log, or only when the run had ended."""
+    (package / "parts.py").write_text(
+        "class Mute:\n    def __init__(self, config, first_step): ...\n    def add_scalars(self, *_): ...\n"
+    )
+    config = load("ctp/demo", [f"work_dir={tmp_path}", "train.loggers=[csv, own_pkg.parts.Mute]"])
+    message = r"^train\.loggers: own_pkg\.parts\.Mute returned Mute without add_image and close; docs"
+    with pytest.raises(UserError, match=message):
+        open_loggers(config, first_step=0)
+
+
+def test_a_logger_that_is_named_twice_logs_once(tmp_path):
+    """Each row of its table was there twice."""
+    config = load("ctp/demo", [f"work_dir={tmp_path}", "train.loggers=[csv, csv]"])
+    (logger,) = open_loggers(config, first_step=0)
+    logger.close()
