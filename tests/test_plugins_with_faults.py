@@ -64,6 +64,7 @@ def task(package: Path, *changes: tuple[str, str]) -> Task:
         ('"labels": np.array(mirrored, np.int64),', "", "labels of plan is missing; the task's schema says int64 ()"),
         ("length=cfg.num_frames", "length=cfg.num_frames - 1", "frames of plan is int32 (7,); the"),
         ('"labels"', '"order"', "the loader has arrays named order: choose another name"),
+        ('"labels"', '"crop_end"', "the program has arrays named crop_end: choose another name"),
         ('"clips": (', '"videos": (', MADE + ", batch_schema says nothing"),
         (
             "(3, cfg.num_frames, cfg.size, cfg.size)",
