@@ -140,6 +140,16 @@ def test_a_backbone_without_a_size_is_refused():
         backbones.create("torch.nn.Identity")
 
 
+@pytest.mark.parametrize("stride", ["16", "(16, 16)", "None"])
+def test_a_backbone_whose_stride_is_not_of_three_axes_is_refused(package, stride):
+    """Tasks that look at places of the feature map ended in a traceback."""
+    (package / "parts.py").write_text(
+        f"from nets.backbones import Backbone\nclass Own(Backbone):\n    out_channels, stride = 8, {stride}\n"
+    )
+    with pytest.raises(UserError, match=rf"^backbone: own_pkg\.parts\.Own has stride = {re.escape(stride)}; three are"):
+        backbones.create("own_pkg.parts.Own")
+
+
 @pytest.mark.parametrize("body", ["return torch.optim.SGD([p for g in groups for p in g['params']])", "return 5"])
 def test_an_optimizer_without_the_given_groups_is_refused(package, body):
     """The loop failed at its first step, after minutes of start-up, with a KeyError."""
