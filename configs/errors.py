@@ -81,7 +81,8 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         if debug or (isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8"):
             raise
         message = _in_words(error)
-        rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, message.split("\n")))
+        number, lines = os.environ.get("RANK", ""), "\n".join(map(shown, message.split("\n")))
+        rank = int(number) if number.isdecimal() else 0  # which may be what the error is about
         if rank and not isinstance(error, ConnectionError):
             time.sleep(REPORT_DELAY_S)
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)

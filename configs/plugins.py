@@ -16,7 +16,7 @@ PLACE = "it must be installed, or its folder named in PYTHONPATH"
 TRUST = "CLIPFEED_TRUST"
 """Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 
-PARTS = {"data": ("Config", "plan", "program", "batch_schema"), "net": ("Config", "build")}
+PARTS = {"data": ("Config", "plan", "program", "batch_schema"), "net": ("METRIC", "Config", "build")}
 """Names that `data` and `net` must define in a task of another package."""
 
 _named: set[str] = set()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from configs.environment import whole
+
 MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
@@ -26,8 +28,8 @@ def memory() -> int:
 
 
 def local_ranks() -> int:
-    """Return how many ranks of a run share this machine, according to torchrun."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    """Return how many ranks of a run share this machine, according to torchrun; UserError if that is no number."""
+    return whole("LOCAL_WORLD_SIZE", 1, least=1)
 
 
 def _read(controller: str, name: str) -> Iterator[str]:

@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from configs.errors import UserError, how_to_install
+from configs.load import load
 from configs.plugins import look_up
 from configs.schema import Optim
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, task_module
 from nets import backbones
-from nets.tasks import net_module
+from nets.tasks import build_task, net_module
 from tests.helpers.docs import new_files
 from tests.helpers.runs import ROOT
+from trainers.engine.loggers import open_loggers
 from trainers.engine.optimizers import make_optimizer
 
 pytestmark = pytest.mark.slow
@@ -62,6 +64,7 @@ def task(package: Path, *changes: tuple[str, str]) -> Task:
         ('"labels": np.array(mirrored, np.int64),', "", "labels of plan is missing; the task's schema says int64 ()"),
         ("length=cfg.num_frames", "length=cfg.num_frames - 1", "frames of plan is int32 (7,); the"),
         ('"labels"', '"order"', "the loader has arrays named order: choose another name"),
+        ('"labels"', '"crop_end"', "the program has arrays named crop_end: choose another name"),
         ('"clips": (', '"videos": (', MADE + ", batch_schema says nothing"),
         (
             "(3, cfg.num_frames, cfg.size, cfg.size)",
@@ -99,8 +102,24 @@ def test_a_task_module_that_lacks_a_function_is_named(package):
     net.write_text("")
     with pytest.raises(UserError, match=rf"^{data} lacks program, batch_schema, which a task needs"):
         task_module("own_pkg.task")
-    with pytest.raises(UserError, match=rf"^{net} lacks Config, build, which a task needs"):
+    with pytest.raises(UserError, match=rf"^{net} lacks METRIC, Config, build, which a task needs"):
         net_module("own_pkg.task")
+
+
+@pytest.mark.parametrize(
+    ("net", "kind"),
+    [("torch.nn.Linear(2, 2)", "Linear"), ("Pretext()", "Pretext"), ("create(backbone)", "ResNet3d")],
+)
+def test_a_network_that_is_no_pretext_or_has_no_backbone_is_refused(package, net, kind):
+    """Without `self.backbone`, a run trained to its end, and nothing could load its weights."""
+    (package / "task").mkdir()
+    file = package / "task" / "net.py"
+    file.write_text(
+        "import torch\nfrom nets.backbones import create\nfrom nets.tasks import Pretext\nMETRIC = Config = 0\n"
+        f"def build(backbone, schema, cfg): return {net}\n"
+    )
+    with pytest.raises(UserError, match=rf"^{file}: build returned {kind}; subclass nets\.tasks\.Pretext, with the"):
+        build_task("own_pkg.task", "r3d_tiny", {}, None)
 
 
 def test_a_wrong_import_in_a_task_names_its_file(package):
@@ -121,9 +140,37 @@ def test_a_backbone_without_a_size_is_refused():
         backbones.create("torch.nn.Identity")
 
 
+@pytest.mark.parametrize("stride", ["16", "(16, 16)", "None"])
+def test_a_backbone_whose_stride_is_not_of_three_axes_is_refused(package, stride):
+    """Tasks that look at places of the feature map ended in a traceback."""
+    (package / "parts.py").write_text(
+        f"from nets.backbones import Backbone\nclass Own(Backbone):\n    out_channels, stride = 8, {stride}\n"
+    )
+    with pytest.raises(UserError, match=rf"^backbone: own_pkg\.parts\.Own has stride = {re.escape(stride)}; three are"):
+        backbones.create("own_pkg.parts.Own")
+
+
 @pytest.mark.parametrize("body", ["return torch.optim.SGD([p for g in groups for p in g['params']])", "return 5"])
 def test_an_optimizer_without_the_given_groups_is_refused(package, body):
     """The loop failed at its first step, after minutes of start-up, with a KeyError."""
     (package / "parts.py").write_text(f"import torch\ndef own(groups, optim):\n    {body}\n")
     with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of the"):
         make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own"))
+
+
+def test_a_logger_that_lacks_a_method_is_refused(package, tmp_path):
+    """It failed at the first line of the log, or only when the run had ended."""
+    (package / "parts.py").write_text(
+        "class Mute:\n    def __init__(self, config, first_step): ...\n    def add_scalars(self, *_): ...\n"
+    )
+    config = load("ctp/demo", [f"work_dir={tmp_path}", "train.loggers=[csv, own_pkg.parts.Mute]"])
+    message = r"^train\.loggers: own_pkg\.parts\.Mute returned Mute without add_image and close; docs"
+    with pytest.raises(UserError, match=message):
+        open_loggers(config, first_step=0)
+
+
+def test_a_logger_that_is_named_twice_logs_once(tmp_path):
+    """Each row of its table was there twice."""
+    config = load("ctp/demo", [f"work_dir={tmp_path}", "train.loggers=[csv, csv]"])
+    (logger,) = open_loggers(config, first_step=0)
+    logger.close()

@@ -142,13 +142,17 @@ def _program(name: str, cfg: Any) -> Program:
 @lru_cache(maxsize=16)
 def _plan_schema(name: str, cfg: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     program, labels, where = _program(name, cfg), Task(name, cfg).labels, task_module(name).__file__
-    if taken := sorted(RESERVED & labels.keys()):
-        raise UserError(f"{where}: the loader has arrays named {', '.join(taken)}: choose another name in batch_schema")
+    own = program.schema()
+    of_operations = {key for key in own.keys() & labels.keys() if tuple(own[key]) != tuple(labels[key])}
+    for who, taken in (("loader", RESERVED & labels.keys()), ("program", of_operations)):
+        if taken:
+            names = ", ".join(sorted(taken))
+            raise UserError(f"{where}: the {who} has arrays named {names}: choose another name in batch_schema")
     inputs, views, side = Task(name, cfg).batch_schema, iter(program.views), program.size
     for output, count in program.outputs.items():
         frames, shape = sum(next(views).length for _ in range(count)), tuple(inputs.get(output, ((), ""))[0])
         if len(shape) < 4 or (math.prod(shape[:-4]) * shape[-3], shape[-4], *shape[-2:]) != (frames, 3, side, side):
             made = f"{frames} frames of 3 x {side} x {side}"
             raise UserError(f"{where}: the program makes {output} of {made}, batch_schema says {shape or 'nothing'}")
-    schema: Schema = {"frames": ((program.frames,), "int32"), **program.schema(), **labels}
+    schema: Schema = {"frames": ((program.frames,), "int32"), **own, **labels}
     return {key: (tuple(shape), np.dtype(dtype)) for key, (shape, dtype) in schema.items()}

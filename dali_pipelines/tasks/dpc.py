@@ -19,8 +19,8 @@ from dali_pipelines.tasks import Annotations
 
 
 @dataclass(frozen=True)
-class Config:
-    """Consecutive blocks of frames; the defaults are the original's for UCF101 at 128 pixels."""
+class Blocks:
+    """Consecutive blocks of a video's frames, without gaps; MemDPC has them too."""
 
     num_blocks: int = 8
     """Blocks of a sample, observed and predicted; num_seq of the original."""
@@ -28,27 +28,13 @@ class Config:
     """Frames of a block; seq_len of the original."""
     stride: int = 3
     """Frame step, within and between blocks."""
-    short_sides: tuple[int, ...] = (240,)
-    """Short sides, in pixels, that the video is scaled to before the crop."""
-    crop_size: int = 224
-    """Side of the square crop in the scaled video, pixels."""
-    area: tuple[float, float] | None = None
-    """Smallest and largest share of the picture that a crop of any shape takes, as on Kinetics; short_sides and
-    crop_size are then ignored. null crops squares of crop_size."""
     size: int = 128
     """Side that the crop is scaled to, pixels. Bilinear; the original drops pixels instead, which aliases."""
-    flip_prob: float = 0.5
-    """Probability of mirroring all blocks left to right."""
 
     def __post_init__(self) -> None:
         require(self.num_blocks >= 2, "num_blocks", self.num_blocks, "at least 2, one to observe and one to predict")
-        require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
-        require(self.stride >= 1, "stride", self.stride, "at least 1")
-        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
-        require(self.crop_size >= 16, "crop_size", self.crop_size, "at least 16 pixels")
-        if self.area is not None:
-            low, high = self.area
-            require(0 < low <= high <= 1, "area", list(self.area), "two shares above 0 and at most 1, or null")
+        for key in ("num_frames", "stride"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
 
     @property
     def length(self) -> int:
@@ -56,7 +42,30 @@ class Config:
         return self.num_blocks * self.num_frames
 
 
-def min_frames(cfg: Config) -> int:
+@dataclass(frozen=True)
+class Config(Blocks):
+    """The plan of DPC; the defaults are the original's for UCF101 at 128 pixels."""
+
+    short_sides: tuple[int, ...] = (240,)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    crop_size: int = 224
+    """Side of the square crop in the scaled video, pixels."""
+    area: tuple[float, float] | None = None
+    """Smallest and largest share of the picture that a crop of any shape takes, as on Kinetics; short_sides and
+    crop_size are then ignored. null crops squares of crop_size."""
+    flip_prob: float = 0.5
+    """Probability of mirroring all blocks left to right."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
+        require(self.crop_size >= 16, "crop_size", self.crop_size, "at least 16 pixels")
+        if self.area is not None:
+            low, high = self.area
+            require(0 < low <= high <= 1, "area", list(self.area), "two shares above 0 and at most 1, or null")
+
+
+def min_frames(cfg: Blocks) -> int:
     """Return one frame more than a sample spans: the original drops shorter videos."""
     return cfg.length * cfg.stride + 1
 
@@ -86,17 +95,17 @@ def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.nda
     return np.array([[y, left], [y + height, right]], np.float32)
 
 
-def program(cfg: Config) -> Program:
+def program(cfg: Blocks) -> Program:
     """Return the operations on the frames of all blocks."""
     return consecutive_views([cfg.length], CropResize(cfg.size), Recolor())
 
 
-def batch_schema(cfg: Config) -> Schema:
+def batch_schema(cfg: Blocks) -> Schema:
     """Return the batch schema, shape and dtype per sample: the blocks in order."""
     return {"clips": ((cfg.num_blocks, 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 
-def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+def annotate(plan: dict[str, np.ndarray], cfg: Blocks) -> Annotations:
     """Say which frames each block has."""
     blocks = plan["frames"].reshape(cfg.num_blocks, cfg.num_frames)
     return Annotations([f"block {number}, frames {block[0]} to {block[-1]}" for number, block in enumerate(blocks, 1)])

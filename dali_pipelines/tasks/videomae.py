@@ -45,7 +45,7 @@ class Config:
         require(self.size % self.patch == 0, "size", self.size, f"a multiple of patch = {self.patch}")
         fit = bool(self.scales) and 0 < min(self.scales) <= max(self.scales) <= 1
         require(fit, "scales", list(self.scales), "one share or more, each above 0 and at most 1")
-        some = 0 < self.hidden < self.cells
+        some = self.mask_ratio < 1 and 0 < self.hidden < self.cells
         require(some, "mask_ratio", self.mask_ratio, f"a share that hides some of {self.cells} cells and shows others")
 
     @property

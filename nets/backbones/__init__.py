@@ -87,4 +87,6 @@ def create(
             f"backbone: {name} returned {type(backbone).__name__} without {' and '.join(missing)}; "
             "subclass nets.backbones.Backbone as in docs/extending.md"
         )
+    if not isinstance(backbone.stride, Sequence) or len(backbone.stride) != 3:
+        raise UserError(f"backbone: {name} has stride = {backbone.stride!r}; three are needed, as (2, 16, 16)")
     return backbone

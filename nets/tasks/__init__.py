@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from configs.errors import UserError
 from configs.plugins import import_task
 from nets.backbones.base import Backbone
 
@@ -18,8 +19,9 @@ class Pretext(nn.Module):
     """Map a batch of a pretext task to its loss.
 
     A batch follows the task's schema. The result is a dict of scalars: `loss`, the only one with a gradient, and terms
-    for the log. The module's METRIC names the term that shows whether the task is being learned (higher is better); the
-    term `chance` is its value for a network that ignores the clips.
+    for the log, whose own figures have names such as `step` and `lr`. The module's METRIC names the term that shows
+    whether the task is being learned (higher is better); the term `chance` is its value for a network that ignores the
+    clips.
 
     Every trainable parameter contributes to every loss: DDP waits for its gradient. `state_dict` holds all state that a
     resumed run needs; all random numbers come from torch's global generator.
@@ -62,7 +64,14 @@ def net_module(name: str) -> ModuleType:
 def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
     """Build the network of a task around a new backbone.
 
-    `cfg` is the `Config` of `nets/tasks/<name>.py`. UserError for an unknown task or backbone.
+    `cfg` is the `Config` of `nets/tasks/<name>.py`. UserError for an unknown task or backbone, or if what another
+    package built is no `Pretext` with a backbone.
     """
-    network: Pretext = net_module(name).build(backbone, schema, cfg)
+    module = net_module(name)
+    network = module.build(backbone, schema, cfg)
+    if not isinstance(network, Pretext) or not hasattr(network, "backbone"):
+        raise UserError(
+            f"{module.__file__}: build returned {type(network).__name__}; subclass nets.tasks.Pretext, with the "
+            "network to pretrain as `self.backbone`"
+        )
     return network

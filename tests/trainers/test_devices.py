@@ -76,6 +76,15 @@ def test_every_rank_has_its_own_gpu(cuda):
     assert choose_device("cpu", 2) == (torch.device("cpu"), "")
 
 
+def test_a_rank_of_unknown_number_takes_an_only_gpu_and_no_other(cuda):
+    cuda(gpus=1)
+    assert choose_device("cuda", None) == (torch.device("cuda", 0), "")
+    cuda(gpus=4)
+    with pytest.raises(UserError, match=r"^4 GPUs are visible, and LOCAL_RANK does not say which.*torchrun, or set it"):
+        choose_device("auto", None)
+    assert choose_device("cpu", None) == (torch.device("cpu"), "")
+
+
 def test_a_full_gpu_is_refused_with_its_free_memory(cuda):
     cuda(gpus=1, free=300 << 20)
     with pytest.raises(UserError, match=r"GPU 0 has 300 of 81920 MiB free.*nvidia-smi.*CUDA_VISIBLE_DEVICES"):

@@ -35,6 +35,51 @@ def test_a_missing_rendezvous_address_is_a_one_line_error(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize("text", ["", "x"])
+def test_a_number_of_the_launcher_that_is_none_is_a_one_line_error(name, text, monkeypatch):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(UserError, match=f"^environment variable {name} = '{text}': expected"), start("cpu"):
+        pass
+
+
+def test_a_rank_that_the_world_has_not_is_refused(monkeypatch):
+    """Left from another job, it ended in a traceback of the loader, or in a wait of minutes."""
+    monkeypatch.setenv("RANK", "2")
+    for size in (None, "2"):
+        if size:
+            monkeypatch.setenv("WORLD_SIZE", size)
+        message = f"^environment variable RANK = 2 is not below WORLD_SIZE = {size or 1}: set both"
+        with pytest.raises(UserError, match=message), start("cpu"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("environment", "local_rank"),
+    [
+        ({}, 0),
+        ({"LOCAL_RANK": "1"}, 1),
+        ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "SLURM_LOCALID": "2"}, 1),
+        ({"WORLD_SIZE": "4", "RANK": "3", "SLURM_LOCALID": "1"}, 1),
+        ({"WORLD_SIZE": "4", "RANK": "3"}, None),
+        ({"SLURM_LOCALID": "1"}, 0),  # one of several runs of an srun, each alone
+    ],
+)
+def test_the_gpu_of_a_rank_is_its_number_on_its_machine(environment, local_rank, monkeypatch):
+    """Without LOCAL_RANK, all ranks of a machine took its first GPU."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with (
+        patch.object(distributed, "choose_device", side_effect=UserError("chosen")) as chosen,
+        pytest.raises(UserError, match=r"^chosen$"),
+        start("cuda"),
+    ):
+        pass
+    chosen.assert_called_once_with("cuda", local_rank)
+
+
 def device_error(rank: int) -> str:
     """Return a rank's error when rank 1 is on a node with an unusable GPU."""
     device = torch.device(("cuda", "cpu")[rank])

@@ -59,9 +59,10 @@ def test_labels_that_changed_during_a_run_are_refused(root, tmp_path):
     options = ("--mode", "scratch", "--set", "validation.share=0", "--set", "schedule.kind=cosine")
     train(tmp_path, dataset, *options, "--max-steps", 1)
     index = Index.load(dataset)
-    index.with_columns(labels=1 - index.labels).save()
-    with pytest.raises(UserError, match=r"step 1 was trained on the same videos, some of another class"):
-        train(tmp_path, dataset, *options, "--max-steps", 2)
+    for changes in ({"labels": 1 - index.labels}, {"class_names": (*index.class_names, "third")}):
+        index.with_columns(**changes).save()
+        with pytest.raises(UserError, match=r"step 1 was trained on the same videos, some of another class"):
+            train(tmp_path, dataset, *options, "--max-steps", 2)
     index.save()
     train(tmp_path, dataset, *options, "--max-steps", 2)
 

@@ -3,12 +3,14 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
 from configs.load import parse
 from configs.words import counted
 from dali_pipelines.store.files import replacing
 from nets.tasks import net_module
+from trainers.engine.metrics import whole_lines
 from trainers.engine.work_dir import RECONSTRUCTION
 from trainers.evaluation.intervals import in_words
 
@@ -23,18 +25,18 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     rows = read_metrics(args.work_dir / "metrics.jsonl")
     metric = metric_of(args.work_dir / "config.yaml")
+    probes = read_probes(args.probe) if args.probe else {}
     plot(rows, metric, args.out)
     count = max(1, round(WINDOW * len(rows)))
     first, last = rows[:count], rows[-count:]
     print(f"{args.work_dir}: {counted(int(rows[-1]['step']), 'step')}")
     for name in ("loss", "zero_loss", metric, "chance", "clips_per_s", "data_wait"):
-        if name in rows[0]:
+        if all(name in row for row in (*first, *last)):
             print(f"  {name:<14}{_mean(first, name):8.2f} -> {_mean(last, name):8.2f}")
-    if args.probe:
-        report = json.loads(args.probe.read_text())
-        for name, figures in report["probes"].items():
-            print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  {in_words(figures['interval'])}")
-        print(f"  probe chance  {100 * report['chance']:8.1f} %")
+    for name, figures in probes.items():
+        print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  {in_words(figures['interval'])}")
+    if probes:
+        print(f"  probe chance  {100 * next(iter(probes.values()))['chance']:8.1f} %")
     print(f"  curves        {args.out}\n  checkpoints   {args.work_dir / 'checkpoints'}")
     if (picture := args.work_dir / RECONSTRUCTION).is_file():
         print(f"  clips         {picture}")
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> None:
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Read a run's metrics.jsonl; UserError if it is missing or empty."""
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [row for row, _ in whole_lines(path)]
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the --work-dir of a run of clipfeed pretrain") from error
     if not rows:
@@ -54,8 +56,17 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def metric_of(config: Path) -> str:
     """Return the name of the metric that shows whether the task is learned."""
-    metric: str = net_module(parse(config.read_text(encoding="utf-8"), source=str(config), own=False).task).METRIC
-    return metric
+    task = parse(config.read_text(encoding="utf-8"), source=str(config), own=False).task
+    return "accuracy" if task == "recognition" else str(net_module(task).METRIC)
+
+
+def read_probes(path: Path) -> dict[str, Any]:
+    """Read what probe.py wrote; UserError for another file."""
+    try:
+        probes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["probes"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"--probe {path} is no file that probe.py --json wrote ({error})") from None
+    return probes
 
 
 def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
@@ -65,21 +76,28 @@ def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
     except ModuleNotFoundError as error:
         raise UserError("the curves need matplotlib: pip install 'clipfeed[plots]'") from error
     figure = Figure((8, 6.5), layout="constrained")
+    kind = out.suffix.removeprefix(".") or "png"
+    if kind not in (kinds := figure.canvas.get_supported_filetypes()):
+        raise UserError(f"--out {out}: no picture is a .{kind}; there are {', '.join(kinds)}")
     axes, below = figure.subplots(2, height_ratios=(2, 1), sharex=True)
-    steps = [row["step"] for row in rows]
+
+    def curve(axis: Any, name: str, **style: Any) -> None:
+        known = [row for row in rows if name in row]  # what a network returns may change in a resumed run
+        axis.plot([row["step"] for row in known], [row[name] for row in known], linewidth=1.2, **style)
+
     for name in (name for name in rows[0] if "loss" in name):
         style = {"color": "gray", "linestyle": "--"} if name == "zero_loss" else {}
         label = "zero_loss (predicting no motion)" if name == "zero_loss" else name
-        axes.plot(steps, [row[name] for row in rows], label=label, linewidth=1.2, **style)
+        curve(axes, name, label=label, **style)
     for name, style in {metric: {"color": "black"}, "chance": {"color": "gray", "linestyle": "--"}}.items():
-        below.plot(steps, [row[name] for row in rows], label=name, linewidth=1.2, **style)
+        curve(below, name, label=name, **style)
     axes.set(ylabel="loss")
     below.set(xlabel="step", ylabel=metric, ylim=(0, None))
     for axis in (axes, below):
         axis.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4)
     with replacing(out) as part:
-        figure.savefig(part, dpi=120, format=out.suffix.removeprefix(".") or "png")
+        figure.savefig(part, dpi=120, format=kind)
 
 
 def _mean(rows: list[dict[str, float]], name: str) -> float:

@@ -14,12 +14,12 @@ MIN_FREE = 2**30
 DRIVER_FILE = Path("/dev/nvidiactl")
 
 
-def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
+def choose_device(name: str, local_rank: int | None) -> tuple[torch.device, str]:
     """Return the device for `name`, and a note for the user, or "".
 
     Args:
         name: auto, cpu or cuda; auto takes a GPU if torch can use one.
-        local_rank: index of this process on its machine.
+        local_rank: index of this process on its machine; None if unknown, which only a single GPU allows.
 
     Raises:
         UserError: another name; or a GPU was requested or found, but cannot be used.
@@ -34,10 +34,17 @@ def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
     if fault:
         raise UserError(f"--device {name}: {fault}; or pass --device cpu")
     gpus = torch.cuda.device_count()
+    if local_rank is None and gpus > 1:
+        raise UserError(
+            f"{counted(gpus, 'GPU')} are visible, and LOCAL_RANK does not say which of them each rank takes: start the "
+            "ranks with torchrun, or set it to a rank's number on its machine"
+        )
+    local_rank = local_rank or 0
     if local_rank >= gpus:
         raise UserError(
             f"local rank {local_rank} has no GPU, {counted(gpus, 'GPU')} visible; "
-            "start as many processes as GPUs (torchrun --nproc-per-node) or pass --device cpu"
+            "start as many processes as GPUs (torchrun --nproc-per-node), set LOCAL_RANK=0 if each sees only its own, "
+            "or pass --device cpu"
         )
     check_memory(local_rank)
     return torch.device("cuda", local_rank), ""

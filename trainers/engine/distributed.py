@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from configs.environment import whole
 from configs.errors import UserError
 from dali_pipelines import limits
 from dali_pipelines.progress import tell
@@ -108,11 +109,19 @@ class Ranks:
 
 @contextmanager
 def start(device: str) -> Iterator[Ranks]:
-    """Join the ranks that torchrun started, or run as a single one. `device` is auto, cpu or cuda."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    """Join the ranks that torchrun or srun started, or run as a single one. `device` is auto, cpu or cuda.
+
+    UserError if they cannot meet, or if what the launcher says in the environment makes no sense.
+    """
+    world_size, rank = whole("WORLD_SIZE", 1, least=1), whole("RANK", 0)
+    if rank >= world_size:
+        raise UserError(
+            f"environment variable RANK = {rank} is not below WORLD_SIZE = {world_size}: set both, as torchrun does, "
+            "or unset both to run alone"
+        )
+    local_rank = _local_rank(world_size)
     where, note = choose_device(device, local_rank)
-    if note and local_rank == 0:
+    if note and not local_rank:
         print(f"note: {note}", flush=True)
     if where.type == "cuda":
         torch.cuda.set_device(where)
@@ -120,7 +129,7 @@ def start(device: str) -> Iterator[Ranks]:
     else:
         # torchrun sets one thread per process, plain python uses all cores: divide the cores in either case.
         torch.set_num_threads(max(1, limits.cores() // limits.local_ranks()))
-    ranks = Ranks(device=where, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
+    ranks = Ranks(device=where, rank=rank, world_size=world_size)
     if world_size == 1:
         yield ranks
         return
@@ -156,6 +165,13 @@ def start(device: str) -> Iterator[Ranks]:
         raise
     if distributed.is_initialized():
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
+
+
+def _local_rank(world_size: int) -> int | None:
+    """Return this process's number on its machine; None if it has peers and no launcher says which it is."""
+    if "LOCAL_RANK" not in os.environ and world_size > 1:
+        return whole("SLURM_LOCALID", 0) if "SLURM_LOCALID" in os.environ else None
+    return whole("LOCAL_RANK", 0)
 
 
 def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:

@@ -161,6 +161,13 @@ LOGGERS: dict[str, Callable[[Config, int], Logger]] = {
 
 
 def open_loggers(config: Config, *, first_step: int) -> list[Logger]:
-    """Open the loggers of `train.loggers`, to log after step `first_step`. UserError for an unknown name."""
-    kinds = [look_up(name, LOGGERS, key="train.loggers") for name in config.train.loggers]
-    return [kind(config, first_step) for kind in kinds]
+    """Open the loggers of `train.loggers`, to log after step `first_step`. UserError for one that is no `Logger`."""
+    kinds = {name: look_up(name, LOGGERS, key="train.loggers") for name in config.train.loggers}
+    loggers = {name: kind(config, first_step) for name, kind in kinds.items()}
+    for name, logger in loggers.items():
+        if missing := [method for method in ("add_scalars", "add_image", "close") if not hasattr(logger, method)]:
+            raise UserError(
+                f"train.loggers: {name} returned {type(logger).__name__} without {' and '.join(missing)}; "
+                "docs/extending.md has an example"
+            )
+    return [*loggers.values()]

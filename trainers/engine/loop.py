@@ -20,6 +20,7 @@ from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
 from trainers.engine.pictures import draw, reconstruction
 from trainers.engine.run import Batch, Run, save
 from trainers.engine.stop import StopSignal, in_words
+from trainers.engine.terms import check_terms
 from trainers.engine.watchdog import watched
 
 
@@ -52,7 +53,8 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
         skip_nonfinite: if the gradient is not finite, restore the network and report it in `fault`.
 
     Raises:
-        UserError: the gradient is not finite, without `skip_nonfinite`. All ranks raise it before the update.
+        UserError: the gradient is not finite, without `skip_nonfinite`; or the network returns something else than a
+            loss and terms for the log. All ranks raise it before the update.
     """
     train, ranks = run.config.train, run.ranks
     # The network's randomness depends on the step alone, so a resumed run needs no saved RNG state.
@@ -72,6 +74,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
         with nullcontext() if last or ranks.world_size == 1 else run.model.no_sync():  # type: ignore[operator]
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=bf16):
                 out = run.model(batch)
+            check_terms(out, run.config.task)
             (out["loss"] / train.accumulate).backward()
         refill_began = time.perf_counter()
         run.loader.refill()  # while the GPU computes

@@ -5,7 +5,7 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -180,20 +180,29 @@ def memory() -> dict[str, float]:
     return used
 
 
+def whole_lines(path: Path) -> Iterator[tuple[dict[str, float], int]]:
+    """Yield each line of a .jsonl file and the bytes up to its end, before the first that a kill or a full disk cut."""
+    size = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            return
+        if not (line.endswith(b"\n") and isinstance(values, dict) and "step" in values):
+            return
+        size += len(line)
+        yield values, size
+
+
 def drop_after(path: Path, step: int) -> dict[str, float]:
     """Truncate a .jsonl file after `step`, or before its first incomplete line; return the last line kept."""
     last: dict[str, float] = {}
     if not path.exists():
         return last
-    size = 0
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            values = json.loads(line)
-            if values["step"] > step or not line.endswith(b"\n"):
-                break
-        except (ValueError, KeyError):
+    end = 0
+    for values, size in whole_lines(path):
+        if values["step"] > step:
             break
-        size += len(line)
-        last = values
-    os.truncate(path, size)  # works on a full disk
+        last, end = values, size
+    os.truncate(path, end)  # works on a full disk
     return last

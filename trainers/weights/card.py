@@ -14,6 +14,7 @@ from configs.errors import shown
 from configs.load import dump
 from configs.words import counted
 from nets.tasks import net_module
+from trainers.engine.metrics import whole_lines
 from trainers.engine.work_dir import CHECKPOINTS, run_in
 from trainers.weights import Weights
 
@@ -159,8 +160,7 @@ def _logged(weights: Weights) -> list[tuple[str, ...]]:
     log = folder / "metrics.jsonl"
     if config is None or not weights.run or run_in(folder) != weights.run or not log.is_file():
         return []
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    lines = [line for line in lines if line["step"] <= weights.step]
+    lines = [line for line, _ in whole_lines(log) if line["step"] <= weights.step]
     last = lines[-max(1, round(WINDOW * len(lines))) :]
     metric = None if config.task == "recognition" else net_module(config.task).METRIC
     rows = list[tuple[str, ...]]()

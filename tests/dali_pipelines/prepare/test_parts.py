@@ -57,6 +57,11 @@ def test_invalid_parts_are_refused(tmp_path, option):
         choose_part(option, tmp_path, {})
 
 
+def test_a_task_number_that_is_none_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"^environment variable SLURM_ARRAY_TASK_ID = '': expected a whole number"):
+        choose_part(None, tmp_path, slurm("", [0]))
+
+
 def test_an_array_may_start_anywhere_and_rerun_only_missing_tasks(tmp_path):
     chosen = (choose_part(None, tmp_path, slurm(task, range(10, 15))) for task in range(10, 15))
     first = [part for part in chosen if part]

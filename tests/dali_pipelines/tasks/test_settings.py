@@ -54,6 +54,7 @@ REFUSED = [
     ("videomae", "patch: 15", "size = 224 must be a multiple of patch = 15"),
     ("videomae", "patch: 0", "patch = 0"),
     ("videomae", "mask_ratio: 1", "mask_ratio = 1.0 must be a share that hides some of 196 cells and shows others"),
+    ("videomae", "mask_ratio: 1e+308", "mask_ratio = 1e+308 must be a share"),
     ("videomae", "mask_ratio: 0.004", "mask_ratio = 0.004"),
     ("videomae", "scales: []", "scales"),
     ("videomae", "scales: [1.1]", "scales"),

@@ -1,0 +1,55 @@
+"""What a network of another package may return: its faults are named in the first step."""
+
+import re
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from tests.helpers import loop_worker
+from tests.helpers.loop import lines, run
+from trainers.engine.terms import OF_THE_LOG, check_terms
+
+LOSS = torch.tensor(2.0, requires_grad=True)
+TERM = torch.tensor(0.5)
+
+
+@pytest.mark.parametrize(
+    ("out", "fault"),
+    [
+        (LOSS, "an object of type Tensor"),
+        ((LOSS, {}), "an object of type tuple"),
+        ({"accuracy": TERM}, "no loss, or one without a gradient"),
+        ({"loss": TERM}, "no loss, or one without a gradient"),
+        ({"loss": 2.0}, "no loss, or one without a gradient"),
+        ({"loss": LOSS.expand(3)}, "loss of shape (3,) on cpu"),
+        ({"loss": LOSS, "accuracy": 0.5}, "accuracy of type float"),
+        ({"loss": LOSS, "accuracy": TERM[None]}, "accuracy of shape (1,) on cpu"),
+        ({"loss": LOSS, "accuracy": TERM.to("meta")}, "accuracy of shape () on meta"),
+        ({"loss": LOSS, "time": TERM, "lr": TERM}, "terms named lr, time, as figures of the log are"),
+    ],
+)
+def test_an_output_that_the_loop_cannot_log_is_refused(out, fault):
+    """Terms such as `lr` took the place of the learning rate in the log; all others ended in a traceback."""
+    with pytest.raises(UserError, match=re.escape(f"task my_pkg.my_task: the network returns {fault}")):
+        check_terms(out, "my_pkg.my_task")
+
+
+def test_a_loss_with_terms_of_any_dtype_is_accepted():
+    check_terms({"loss": LOSS, "accuracy": TERM, "hits": torch.tensor(3), "right": torch.tensor(True)}, "any")
+
+
+@pytest.mark.slow
+def test_a_run_is_refused_at_its_first_step(tmp_path, monkeypatch):
+    net = loop_worker.Net.forward
+    monkeypatch.setattr(loop_worker.Net, "forward", lambda self, batch: net(self, batch) | {"grad_norm": TERM})
+    with pytest.raises(UserError, match=r"^task fake: the network returns terms named grad_norm"):
+        run(tmp_path)
+    assert lines(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_names_of_the_log_are_those_that_it_writes(tmp_path):
+    """Except for the memory of a GPU, which is not there."""
+    run(tmp_path, "--max-steps", "1", "--set", "train.online_probe=true")
+    assert {*lines(tmp_path)[0]} - {"loss", "target"} == {*OF_THE_LOG} - {"cuda_peak_mib"}
