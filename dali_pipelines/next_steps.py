@@ -7,6 +7,7 @@ import yaml
 
 from configs.recipes import find_ours, recipes
 from configs.schema import Config, Recognition, Validation
+from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
@@ -47,7 +48,8 @@ def after_finetune(config: Recognition) -> list[str]:
 def command(name: str, recipe: str, index: Index, *more: str) -> str:
     """Build a clipfeed command for a recipe and a dataset, with the overrides that the dataset needs.
 
-    They set the lists found in the dataset, and a global batch no larger than the number of videos to train on.
+    They set the lists found in the dataset, a share of the videos to validate on if there are no lists, and a global
+    batch no larger than the number of videos to train on.
     """
     tree = yaml.safe_load(find_ours(recipe).read_text(encoding="utf-8"))  # unchecked: checks need DALI
     lists = dict(zip(("list", "test_list"), lists_in(index.root), strict=True))
@@ -61,6 +63,8 @@ def command(name: str, recipe: str, index: Index, *more: str) -> str:
     batch, videos = int(tree["train"].get("global_batch", 32)), _listed(index, lists["list"])
     if tree["task"] == "recognition":
         share = tree.get("validation", {}).get("share", Validation.share)
+        if not share and not any(lists.values()) and len(hold_out(index, Validation.share, seed=0)[1]):
+            changes["validation.share"] = share = Validation.share  # or nothing would measure the classifier
         videos = max(int(videos * (1 - 2 * share)), 1)  # of each class: rounding may hold out twice the share
     if videos < batch:
         changes["train.global_batch"] = 2 ** (videos.bit_length() - 1)
