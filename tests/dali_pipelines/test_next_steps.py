@@ -51,10 +51,14 @@ def test_after_prepare_suggests_recipes_for_all_videos(store):
     assert config.validation.share == Validation.share  # no list of test videos measures the classifier
 
 
-def test_too_few_videos_to_hold_some_out_are_all_trained_on(store):
+def test_too_few_videos_to_hold_some_out_are_all_trained_on(store, tmp_path):
     index = Index.load(store)
     index.with_columns(labels=np.arange(len(index)), class_names=tuple(map(str, range(len(index))))).save()
-    assert opened(after_prepare(Index.load(store))[2])[0].validation.share == 0
+    index = Index.load(store)
+    run = load(write_recipe(tmp_path, store))
+    assert recognition_recipe(run.task, run.backbone) == "recognition/demo"  # which holds a tenth out
+    for line in (after_prepare(index)[2], next(line for line in after_pretrain(run, index) if " finetune " in line)):
+        assert opened(line)[0].validation.share == 0
 
 
 def test_suggestions_use_the_lists_of_the_dataset(store):
