@@ -31,7 +31,7 @@ class Recipe:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed recipes", description="List the recipes that come with clipfeed.")
     parser.add_argument("task", nargs="?", metavar="TASK", help="those of one task, such as ctp or recognition")
-    parser.add_argument("--names", action="store_true", help="print the names alone")
+    parser.add_argument("--names", action="store_true", help="print only the names")
     return parser
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import yaml
 
+from configs.errors import UserError
 from configs.recipes import find_ours, recipes
 from configs.schema import Config, Recognition, Validation
+from dali_pipelines.datasets.hold_out import hold_out
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
@@ -47,7 +50,8 @@ def after_finetune(config: Recognition) -> list[str]:
 def command(name: str, recipe: str, index: Index, *more: str) -> str:
     """Build a clipfeed command for a recipe and a dataset, with the overrides that the dataset needs.
 
-    They set the lists found in the dataset, and a global batch no larger than the number of videos to train on.
+    They set the lists found in the dataset, the share of videos to validate on if the recipe's leaves none or there are
+    no lists, and a global batch no larger than the number of videos to train on.
     """
     tree = yaml.safe_load(find_ours(recipe).read_text(encoding="utf-8"))  # unchecked: checks need DALI
     lists = dict(zip(("list", "test_list"), lists_in(index.root), strict=True))
@@ -58,9 +62,15 @@ def command(name: str, recipe: str, index: Index, *more: str) -> str:
         for key, found in lists.items()
         if found != str(tree["data"].get(key) or "").replace("{split}", "1")
     }
-    batch, videos = int(tree["train"].get("global_batch", 32)), _listed(index, lists["list"])
+    batch, used = int(tree["train"].get("global_batch", 32)), _listed(index, lists["list"])
+    videos = len(used)
     if tree["task"] == "recognition":
         share = tree.get("validation", {}).get("share", Validation.share)
+        can_validate = len(hold_out(used, share or Validation.share, seed=0)[1]) > 0
+        if share and not can_validate:
+            changes["validation.share"] = share = 0
+        elif not share and can_validate and not any(lists.values()):  # nothing else measures the classifier
+            changes["validation.share"] = share = Validation.share
         videos = max(int(videos * (1 - 2 * share)), 1)  # of each class: rounding may hold out twice the share
     if videos < batch:
         changes["train.global_batch"] = 2 ** (videos.bit_length() - 1)
@@ -82,12 +92,14 @@ def lists_in(root: str | Path) -> tuple[str, str]:
     return train, test
 
 
-def _listed(index: Index, name: str) -> int:
-    """Count the videos in a list of the dataset; without a list, all of its videos."""
+def _listed(index: Index, name: str) -> Index:
+    """Return the videos in a list of the dataset; all of them without a list, or with one that cannot be used."""
     if not name:
-        return len(index)
-    lines = Path(index.root, name).read_bytes().splitlines()
-    return max(min(sum(bool(line.strip()) for line in lines), len(index)), 1)
+        return index
+    try:
+        return open_dataset(index.root, Path(index.root, name)).index
+    except UserError:
+        return index
 
 
 def _labeled(index: Index) -> bool:

@@ -1,4 +1,4 @@
-"""What the network will see: `clipfeed preview --config C --out FILE`, a picture, a page or a video.
+"""Show what the network will see: `clipfeed preview --config C --out FILE`, a picture, a page or a video.
 
 A .png has a row of frames for each view of a clip; .html, .mp4, .gif and .webp play them. The pixels are those of the
 first batch of the loader, normalization undone; what is drawn on them comes from the task's annotations of the very

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench import published, scaling_model
 from bench.learning import real_table
 from bench.report import committed, percent_interval
@@ -97,6 +99,23 @@ def test_leads_over_other_loaders_match_the_results():
         expected += [f"{ratio(default, 'torchcodec_prepared'):.2f}", f"{ratio(default, 'torchcodec'):.1f}"]
         expected += [f"{ratio(default, peer):.2f}" for peer in ("jpeg_zip", "jpeg_zip_prepared", "decode_and_cut")]
         assert cells == [*expected, f"{ratio(raw, 'jpeg_zip_prepared'):.2f}"]
+
+
+def test_the_readme_has_the_range_of_the_leads():
+    words = " ".join(Path(ROOT, "README.md").read_text().split())
+    ours = [of["contenders"]["h264"]["this_loader"] for of in committed("loader_peers")["tasks"].values()]
+    for peer, over in (("torchcodec_prepared", "torchcodec"), ("jpeg_zip_prepared", "a loader of equally large")):
+        leads = [ratio(of, peer) for of in ours]
+        assert f"{min(leads):.2f} to {max(leads):.2f} times as many as {over}" in words
+
+
+def test_estimates_of_disk_and_time_follow_from_measured_costs():
+    speed = committed("prepare_throughput")["stored"]["ours"]["clips_per_s_core"]["median"]
+    (kb_per_frame,) = (cells[1] for name, cells in rows("storage", "`--codec`").items() if name.startswith("h264"))
+    for dataset, frames_per_s in (("UCF101", 25), ("Kinetics-400", 30)):
+        hours, disk_gb, core_hours = map(float, rows("datasets", "dataset | hours of video")[dataset])
+        assert disk_gb == pytest.approx(hours * 3600 * frames_per_s * float(kb_per_frame) / 1e6, rel=0.05)
+        assert core_hours == pytest.approx(hours * 360 / speed / 3600, rel=0.05)
 
 
 def test_figures_in_sentences_of_performance_match_the_results():

@@ -24,7 +24,7 @@ from dali_pipelines.datasets.labels import (
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.storage import exists, joined
+from dali_pipelines.store.storage import exists, is_url, joined
 
 if TYPE_CHECKING:  # tasks import DALI, which `prepare` and `lists` do without
     from dali_pipelines.tasks import Task
@@ -145,6 +145,11 @@ def open_data(data: Data, subset: Literal["train", "test"] | None = None) -> Dat
 
 def select(index: Index, list_file: Path | str, *, missing: Missing = "error") -> Dataset:
     """Return the videos of the only list in a file; UserErrors as in `open_dataset`."""
+    if not is_url(list_file) and not Path(list_file).exists():
+        raise UserError(
+            f"cannot read the list of videos {str(list_file)!r}: it does not exist; name another, or train on all "
+            "videos with --set data.list=null"
+        )
     lists = read_lists(list_file)
     if len(lists.entries) > 1:
         raise UserError(

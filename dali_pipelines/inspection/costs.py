@@ -60,8 +60,9 @@ def gain(index: Index) -> list[Section]:
             for row in some:
                 video = index.info(row)
                 frames = decode_rgb(read_clip(index, row, np.arange(min(video.num_frames, 4 * LENGTH * STRIDE))))
-                path = video_path(Path(folder), str(row))
-                records[str(row)] = write_frames(path, frames, fps=round(video.fps) or 25, settings=encoding)
+                name = f"{row:09}"  # the index sorts names: in the order of `some`
+                path = video_path(Path(folder), name)
+                records[name] = write_frames(path, frames, fps=round(video.fps) or 25, settings=encoding)
         except (ClipError, VideoError, OSError):  # or the folder is full
             return []
         after = Index.build(Path(folder), records)

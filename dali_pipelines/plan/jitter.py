@@ -44,7 +44,7 @@ def jitter(
 def mild_jitter(rng: np.random.Generator) -> ColorMap:
     """Draw the clip colors of CtP's baselines: brightness, contrast about black, hue and saturation, each with p 0.2.
 
-    The magnitudes are the same in MemDPC, MoCo, Rot3D, SpeedNet and recognition (specs/ctp.md 0.3, 1.2).
+    The magnitudes are the same in MemDPC, MoCo, 3D-RotNet, SpeedNet and recognition (specs/ctp.md 0.3, 1.2).
     """
     drawn = rng.random(3) < 0.2
     levels, log_gain, units, log_saturation = rng.uniform(-1, 1, 4) * [32, 0.2, 12, 0.1]

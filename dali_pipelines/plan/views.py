@@ -1,4 +1,4 @@
-"""One view of a video as in CtP's baselines: MemDPC, MoCo, Rot3D and SpeedNet (specs/ctp.md 1.2 to 1.5)."""
+"""One view of a video as in CtP's baselines: MemDPC, MoCo, 3D-RotNet and SpeedNet (specs/ctp.md 1.2 to 1.5)."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from dali_pipelines.plan.jitter import mild_jitter
 from dali_pipelines.plan.video import VideoInfo
 
 FIXED_ASPECT = 4 / 3
-"""The originals of MemDPC, MoCo, Rot3D and VCOP squeeze every video to this: short sides 112, 128 and 144 get long
+"""The originals of MemDPC, MoCo, 3D-RotNet and VCOP squeeze every video to this: short sides 112, 128 and 144 get long
 sides 149, 171 and 192, whatever the video's shape (specs/ctp.md 0.3, 6.4.22)."""
 
 

@@ -155,7 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help="prepare part I of N alone, I from 0 to N-1 (default: the part of this task of a Slurm array)",
+        help="prepare only part I of N, I from 0 to N-1 (default: the part of this task of a Slurm array)",
     )
     parser.add_argument("--missing", action="store_true", help="name the unfinished parts, for sbatch --array")
     parser.add_argument("--merge", action="store_true", help="make the dataset from its parts, when all are finished")

@@ -18,9 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--codec",
         default="h264",
         choices=(*SHORT_SIDE, *UNENCODED),
-        help="h264 (default) for CPU and GPU; rawvideo, which takes much disk, or mjpeg without a GPU; hevc with one; "
-        "vp9 for DALI's own decoder on both; copy keeps the pictures as they are encoded; original only indexes the "
-        "files where they are",
+        help="h264 (default) for CPU and GPU; rawvideo, which is large, or mjpeg without a GPU; hevc with one; vp9 for "
+        "DALI's own decoder on both; copy keeps the encoded frames; original only indexes the files in place",
     )
     gops, sides = (", ".join(f"{value} for {codec}" for codec, value in of.items()) for of in (GOP, SHORT_SIDE))
     parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")

@@ -1,4 +1,4 @@
-"""3DRotNet: by how many quarter turns the clip was rotated (specs/ctp.md 1.4)."""
+"""3D-RotNet: by how many quarter turns the clip was rotated (specs/ctp.md 1.4)."""
 
 from dataclasses import dataclass, field
 
@@ -31,7 +31,7 @@ class Reference(AspectReference):
 
 @dataclass(frozen=True)
 class Config:
-    """The plan of 3DRotNet; the defaults are those of CtP's baseline (specs/ctp.md 1.4)."""
+    """The plan of 3D-RotNet; the defaults are those of CtP's baseline (specs/ctp.md 1.4)."""
 
     num_frames: int = 16
     """Frames of a clip, T."""

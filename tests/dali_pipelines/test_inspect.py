@@ -11,10 +11,12 @@ from configs.errors import UserError
 from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.inspect import main
+from dali_pipelines.inspection import costs, spread
 from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import gain, task_costs
 from dali_pipelines.inspection.page import page
 from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, ctp, dpc
 
 FRAMES = range(40, 52)  # lengths of the store's twelve videos, whose GOP is 8
@@ -72,7 +74,7 @@ def test_lists_and_reasons_are_counted(sections):
 
 def test_task_costs_match_decoding_whole_gops(vp9_store):
     task = Task("ctp", ctp.Config())
-    costs = clip_costs(vp9_store, task, rows=range(12), draws=2, seed=3)
+    measured = clip_costs(vp9_store, task, rows=range(12), draws=2, seed=3)
     decoded = delivered = 0
     for epoch in range(2):
         for row in range(12):
@@ -81,7 +83,7 @@ def test_task_costs_match_decoding_whole_gops(vp9_store):
             before_last = [min(8 * (gop + 1), vp9_store.num_frames[row]) - 8 * gop for gop in touched[:-1]]
             decoded += sum(before_last) + frames.max() % 8 + 1
             delivered += len(frames)
-    assert costs.amplification == pytest.approx(decoded / delivered)
+    assert measured.amplification == pytest.approx(decoded / delivered)
 
 
 def test_a_task_that_needs_longer_videos_has_no_costs(vp9_store):
@@ -95,6 +97,20 @@ def test_the_gain_of_preparing_is_measured_on_the_videos(vp9_store):
     now, after, factor = (float(cell) for cell in section.rows[1][1:])
     assert 0 < now < after  # VP9 with a GOP of 8 takes less than H.264 key frames, though those are smaller
     assert factor == pytest.approx(now / after, rel=0.1)
+
+
+def test_the_gain_is_measured_at_each_videos_own_middle(vp9_store, monkeypatch):
+    """As text, row 11 comes before row 2: a short video was asked for the frames of a longer one."""
+    first = {}
+
+    def spy(index, row, frames):
+        if index is vp9_store and len(frames) == costs.LENGTH:
+            first[row] = frames[0]
+        return read_clip(index, row, frames)
+
+    monkeypatch.setattr(costs, "read_clip", spy)
+    gain(vp9_store)
+    assert first == {row: vp9_store.num_frames[row] // 2 - 16 for row in spread(12, costs.REENCODED)}
 
 
 class Tags(html.parser.HTMLParser):

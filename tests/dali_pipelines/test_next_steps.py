@@ -5,10 +5,11 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs.load import load
-from configs.schema import Recognition
+from configs.schema import Recognition, Validation
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_prepare, after_pretrain, recognition_recipe
@@ -47,6 +48,17 @@ def test_after_prepare_suggests_recipes_for_all_videos(store):
         assert (len(index), config.train.global_batch, config.data.list) == (12, 8, None)
     assert [load(shlex.split(line)[3]).task for line in lines] == ["ctp", "recognition"]
     assert "--pretrained 'runs/my videos'" in lines[1]
+    assert config.validation.share == Validation.share  # no list of test videos measures the classifier
+
+
+def test_too_few_videos_to_hold_some_out_are_all_trained_on(store, tmp_path):
+    index = Index.load(store)
+    index.with_columns(labels=np.arange(len(index)), class_names=tuple(map(str, range(len(index))))).save()
+    index = Index.load(store)
+    run = load(write_recipe(tmp_path, store))
+    assert recognition_recipe(run.task, run.backbone) == "recognition/demo"  # which holds a tenth out
+    for line in (after_prepare(index)[2], next(line for line in after_pretrain(run, index) if " finetune " in line)):
+        assert opened(line)[0].validation.share == 0
 
 
 def test_suggestions_use_the_lists_of_the_dataset(store):

@@ -20,9 +20,10 @@ torchrun --standalone --nproc_per_node=8 -m clipfeed pretrain --config ctp/r3d18
 In a checkout of the repository, `torchrun trainers/pretrain.py`, `trainers/finetune.py` and `trainers/test.py` are the
 same commands.
 
-Exit status: 0; 1 where `doctor` finds a problem; 2 for wrong input, which one line explains (`--debug` shows the
-traceback); 3 from `prepare` and `features` where some videos could not be used; 130 after Ctrl-C; 141 where the program
-that reads the output ends early, as `head` does.
+Exit status: 0 for success; 1 if `doctor` finds a problem; 2 for wrong input, which one line explains (`--debug` shows
+the traceback); 3 if `prepare` or `features` could not use some videos; 75 if a training step hangs; 130 after Ctrl-C,
+and 128 plus the number of any other signal that stopped a run; 141 if the program that reads the output ends early, as
+`head` does.
 
 To complete commands, options and recipes with the tab key, write one of these files once, and again after an update:
 

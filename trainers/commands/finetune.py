@@ -36,7 +36,7 @@ from trainers.weights import read
 
 MODES = {
     "full": "train all of a pretrained network",
-    "linear": "train the classifier alone, on a frozen backbone",
+    "linear": "train only the classifier, on a frozen backbone",
     "scratch": "train all from random weights",
 }
 

@@ -10,19 +10,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="YAML", help="the recipe, see configs/")
     add_overrides(parser)
     add_machine(parser)
-    parser.add_argument("--work-dir", metavar="DIR", help="where the run is kept, instead of work_dir")
+    parser.add_argument("--work-dir", metavar="DIR", help="the folder of the run, instead of work_dir")
     parser.add_argument(
         "--resume", default="auto", metavar="WHAT", help="auto (newest checkpoint), none, or a .pt file"
     )
     parser.add_argument("--max-steps", type=int, metavar="N", help="stop after step N of the unchanged schedule")
-    parser.add_argument("--print-config", action="store_true", help="print the config with all defaults, and end")
-    parser.add_argument("--dry-run", action="store_true", help="make two steps, show the batch, write nothing")
+    parser.add_argument("--print-config", action="store_true", help="print the config with all defaults, and exit")
+    parser.add_argument("--dry-run", action="store_true", help="run two steps, show the batch, write nothing")
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add the options that do not change the recipe: the device, and whether to show tracebacks."""
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes the GPU where there is one"
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes the GPU if there is one"
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 

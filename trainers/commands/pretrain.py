@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_options(parser)
     parser.add_argument(
-        "--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and end"
+        "--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and exit"
     )
     return parser
 

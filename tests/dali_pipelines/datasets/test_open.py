@@ -90,7 +90,7 @@ def test_a_list_with_no_usable_video_says_why(root):
 
 
 def test_unusable_lists_are_named(root):
-    with pytest.raises(UserError, match=r"cannot read the list of videos .*gone.txt"):
+    with pytest.raises(UserError, match=r"videos .*gone.txt': it does not exist; .* --set data.list=null"):
         open_dataset(root, root / "gone.txt")
     (root / "list.txt").write_bytes(b"run/a\0\n")
     with pytest.raises(UserError, match=r"it is not text"):

@@ -1,7 +1,7 @@
 """Checkpoints of CtP's code: Catch-the-Patch, its baselines and their classifiers (specs/ctp.md 1 to 3).
 
-The keys tell which model it is. 3DRotNet, SpeedNet and all classifiers have the same ones: four classes are taken for
-3DRotNet, seven for SpeedNet. The original's HMDB51 classifiers that started from random weights have 101 outputs
+The keys tell which model it is. 3D-RotNet, SpeedNet and all classifiers have the same ones: four classes are taken for
+3D-RotNet, seven for SpeedNet. The original's HMDB51 classifiers that started from random weights have 101 outputs
 (6.4.7), so they are imported as UCF101's.
 """
 
