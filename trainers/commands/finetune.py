@@ -80,14 +80,14 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
     notes = listed.notes + split_notes(config, index)
     with closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(config.seed)
+        classes = len(index.class_names)
         net = Classifier(
             backbones.create(config.backbone),
-            len(index.class_names),
+            classes,
             config.net,
             normalization=NORMALIZATIONS[config.plan.normalization],
         )
-        identity: dict[str, object] = {"mode": args.mode, "classes": len(index.class_names), "pretrained": "none"}
-        identity |= label_digest(index)
+        identity = label_digest(index) | {"mode": args.mode, "classes": classes, "pretrained": "none"}
         if args.pretrained != "none":
             weights = ranks.on_rank0(lambda: read(args.pretrained))
             weights.load_backbone(net.backbone, config.backbone)

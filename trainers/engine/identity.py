@@ -95,10 +95,11 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
                 f"the run began with {_weights(saved)}, and --pretrained now means {_weights(identity)}; give the same "
                 "to go on, or pass another --work-dir to start a new run"
             )
-        if key in OTHER_VIDEOS and theirs not in (None, ours):
+        if key in ("videos", *OTHER_VIDEOS) and theirs not in (None, ours):
+            what = OTHER_VIDEOS.get(key, f"{theirs} videos, not {ours}")
             data = yaml.safe_load(content["config"])["data"]
             raise UserError(
-                f"the checkpoint of step {step} was trained on {OTHER_VIDEOS[key]}: from data.root {data['root']}, "
+                f"the checkpoint of step {step} was trained on {what}: from data.root {data['root']}, "
                 f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
                 "run; on other videos, clipfeed finetune --pretrained starts from its weights"
             )
