@@ -5,6 +5,7 @@ A forked process belongs to one test, which may kill it; no state carries over t
 """
 
 import faulthandler
+import gc
 import importlib
 import os
 import runpy
@@ -87,6 +88,8 @@ def run_command(argv: list[str], output: Path) -> None:
 
 def _fork(_: str, command: Sequence[str], fds: Sequence[int]) -> int:
     """Replace the start of `python -c CODE` by a fork that executes CODE, with only `fds` open."""
+    gc.freeze()  # else the first full collection of each process would touch, and so copy, all that was imported
+    gc.enable()  # which tests/conftest.py had not wanted during imports
     sys.stdout.flush()
     sys.stderr.flush()
     if pid := os.fork():
