@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ STEPS = 2
 
 def arguments(task: str, demo: Path, work_dir: Path, steps: int) -> list[str]:
     options = ["--data-dir", demo, "--work-dir", work_dir, "--max-steps", steps, "--device", "cpu"]
-    for change in ("train={log_every: 1, loggers: [], global_batch: 4}", "schedule={kind: constant, milestones: []}"):
+    train = "train={log_every: 1, checkpoint_every: 1, loggers: [], global_batch: 4}"
+    for change in (train, "schedule={kind: constant, milestones: []}"):
         options += ["--set", change]
     return ["--config", *map(str, [ROOT / "configs" / task / "demo.yaml", *options])]
 
@@ -34,11 +36,14 @@ def model(work_dir: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("task", pretext_tasks())
 def test_resume_is_bit_identical_and_logs_the_metric(task, demo_set, tmp_path):
+    """The other run is what a kill after the first step leaves, resumed."""
     pretrain.main(arguments(task, demo_set, tmp_path / "whole", STEPS))
-    for end in (STEPS // 2, STEPS):
-        pretrain.main(arguments(task, demo_set, tmp_path / "parts", end))
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    (tmp_path / "parts" / "checkpoints" / f"step_{STEPS:08d}.pt").unlink()
+    pretrain.main(arguments(task, demo_set, tmp_path / "parts", STEPS))
     whole, parts = history(tmp_path / "whole"), history(tmp_path / "parts")
     assert [row["loss"] for row in whole] == [row["loss"] for row in parts]
+    assert whole[-1]["time"] != parts[-1]["time"]  # the step was made again
     assert all(math.isfinite(row[net_module(task).METRIC]) and 0 < row["chance"] < 1 for row in whole)
     ours, theirs = model(tmp_path / "whole"), model(tmp_path / "parts")
     assert ours.keys() == theirs.keys()

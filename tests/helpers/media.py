@@ -59,11 +59,10 @@ def read_video(path: Path, *filters: str) -> np.ndarray:
     chain = ["-vf", ",".join(filters)] if filters else []
     output = ["-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
     ppm = run_ffmpeg("-i", path, *chain, *output)
-    images = []
-    while ppm:
-        magic, size, _, pixels = ppm.split(b"\n", 3)
-        assert magic == b"P6"
-        width, height = map(int, size.split())
-        images.append(np.frombuffer(pixels, np.uint8, width * height * 3).reshape(height, width, 3))
-        ppm = pixels[width * height * 3 :]
-    return np.stack(images)
+    magic, size, depth, _ = ppm[:64].split(b"\n", 3)
+    assert magic == b"P6"
+    width, height = map(int, size.split())
+    header = len(magic) + len(size) + len(depth) + 3  # and a line break each
+    pictures = np.frombuffer(ppm, np.uint8).reshape(-1, header + height * width * 3)
+    assert (pictures[:, :header] == pictures[0, :header]).all()
+    return pictures[:, header:].reshape(-1, height, width, 3).copy()  # one block, which may be written to

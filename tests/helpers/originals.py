@@ -29,7 +29,7 @@ def random_state(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str
         elif len(shape) == 1:
             state[key] = 0.1 * torch.randn(shape, generator=rng)
         else:
-            state[key] = torch.randn(shape, generator=rng) * (2 / torch.Size(shape[1:]).numel()) ** 0.5
+            state[key] = torch.randn(shape, generator=rng).mul_((2 / torch.Size(shape[1:]).numel()) ** 0.5)
     return state
 
 

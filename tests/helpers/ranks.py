@@ -1,7 +1,9 @@
 """The ranks of one run, as torchrun starts them on one machine, in cheap processes (tests.helpers.processes)."""
 
+import os
 import pickle
 import socket
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.helpers import processes
 from trainers.engine.distributed import Ranks
@@ -20,13 +23,17 @@ ALONE = Ranks(torch.device("cpu"))
 """The ranks of a command in a single process."""
 
 
-def start_ranks(target: Callable[..., object], each: Sequence[Sequence[object]]) -> list[ForkServerProcess]:
-    """Start `target(*args)` as one rank for each `args` of `each`."""
+def free_port() -> int:
+    """Return a TCP port of this machine that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def start_ranks(target: Callable[..., object], each: Sequence[Sequence[object]]) -> list[ForkServerProcess]:
+    """Start `target(*args)` as one rank for each `args` of `each`."""
     size = str(len(each))
-    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         processes.start(target, *args, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank, args in enumerate(each)
@@ -67,6 +74,35 @@ def two_ranks(script: Path, folder: Path, *args: object, grace: float = 20) -> t
     statuses = processes.join(start_ranks(processes.run_command, [(argv, output) for output in outputs]), grace)
     print(*(path.read_text() for path in outputs))  # pytest shows it when the test fails
     return statuses, outputs[0].read_text()
+
+
+def start_agents(argv: Sequence[str], outputs: Sequence[Path], *, restarts: int = 0) -> list[ForkServerProcess]:
+    """Start a torchrun agent for each of `outputs`: a node with two ranks of a script, which print to that file.
+
+    The ranks are forks of their agent, because new interpreters would take 4 s each.
+    """
+    port = free_port()
+    return [processes.start(_run_agent, port, len(outputs), restarts, [*argv], output) for output in outputs]
+
+
+def _run_agent(port: int, nodes: int, restarts: int, argv: list[str], output: Path) -> None:
+    config = LaunchConfig(
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=2,
+        run_id="test",
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"127.0.0.1:{port}",
+        local_addr="127.0.0.1",
+        max_restarts=restarts,
+        start_method="fork",
+    )
+    elastic_launch(config, _run_rank)(argv, output)
+
+
+def _run_rank(argv: list[str], output: Path) -> None:
+    time.sleep(0.5 * int(os.environ["LOCAL_RANK"]))  # interpreters start apart, so one may read what another had stored
+    processes.run_command(argv, output)
 
 
 def _answer(pipe: Connection, function: Callable[..., object], *args: object) -> None:

@@ -1,12 +1,10 @@
-"""Small runs of the real commands, as processes and under torchrun."""
+"""Small runs of the real commands."""
 
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN = ROOT / "trainers" / "pretrain.py"
 PROBE = ROOT / "trainers" / "probe.py"
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 RECIPE = """
 task: ctp
@@ -24,11 +22,3 @@ def write_recipe(folder: Path, root: Path, *, name: str = "run") -> Path:
     path = folder / f"{name}.yaml"
     path.write_text(RECIPE.format(work_dir=folder / name, root=root))
     return path
-
-
-def torchrun(*args: object) -> list[str]:
-    """Return the command line that starts a script as two ranks.
-
-    New interpreters cost 12 s of CPU time: call `tests.helpers.ranks.two_ranks` unless torchrun itself is tested.
-    """
-    return [sys.executable, *TORCHRUN, *map(str, args)]

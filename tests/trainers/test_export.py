@@ -4,9 +4,7 @@ import hashlib
 import json
 import os
 import resource
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from nets.backbones import create
 from tests.helpers.checkpoints import write_checkpoint
-from tests.helpers.runs import ROOT
+from tests.helpers.processes import join, start
 from trainers.commands.export import main
 from trainers.weights import read
 from trainers.weights.export import export
@@ -29,6 +27,25 @@ def exported(tmp_path) -> Path:
     return tmp_path / "a.safetensors"
 
 
+OTHERS = ("dali_pipelines", "nvidia", "trainers")
+
+
+def clips() -> torch.Tensor:
+    return torch.randn(2, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def use_export(exported: Path, features: Path) -> None:
+    """Write the features of `clips` in this process, which then cannot import DALI and our other packages."""
+    for name in [name for name in sys.modules if name.split(".")[0] in (*OTHERS, "configs", "nets")]:
+        del sys.modules[name]
+    vars(sys)["modules"].update(dict.fromkeys(OTHERS))  # an import of None fails
+    from nets.backbones import create
+
+    net = create("r3d_tiny")
+    net.load_state_dict(load_file(exported))
+    torch.save(net.eval()(clips()), features)
+
+
 @pytest.mark.slow
 def test_three_lines_of_plain_pytorch_give_the_same_features_without_dali(tmp_path, capsys):
     net = write_checkpoint(tmp_path / "a.pt")
@@ -36,24 +53,9 @@ def test_three_lines_of_plain_pytorch_give_the_same_features_without_dali(tmp_pa
     main([str(tmp_path / "a.pt"), "--out", str(out)])
     assert capsys.readouterr().out.startswith(f"{out}: r3d_tiny, 1.2 MB, step 6\n")
     assert sorted(path.name for path in out.parent.iterdir()) == ["a.json", "a.md", "a.safetensors"]
-    script = """
-        import sys
-        from safetensors.torch import load_file
-        from nets.backbones import create
-        net = create("r3d_tiny")
-        net.load_state_dict(load_file(sys.argv[1]))
-
-        import torch
-        clips = torch.randn(2, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1))
-        torch.save(net.eval()(clips), sys.argv[2])
-        print(sorted({name.partition(".")[0] for name in sys.modules} & {"nvidia", "trainers", "dali_pipelines"}))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script), str(out), str(tmp_path / "features.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout == "[]\n"
     assert out.stat().st_mode == out.with_suffix(".json").stat().st_mode  # readable for others, like any file
-    clips = torch.randn(2, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(torch.load(tmp_path / "features.pt"), net(clips))
+    assert join([start(use_export, out, tmp_path / "features.pt")]) == [0]
+    torch.testing.assert_close(torch.load(tmp_path / "features.pt"), net(clips()))
 
 
 def test_facts_match_the_checkpoint(exported):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from tests.helpers.loop import (
 )
 from tests.helpers.loop_worker import VIDEOS
 from tests.helpers.processes import join, start, start_command
+from tests.helpers.ranks import start_agents
 from tests.helpers.results import rows
-from tests.helpers.runs import ROOT, torchrun
 from trainers.engine.stop import StopSignal
 
 pytestmark = pytest.mark.slow
@@ -123,18 +122,16 @@ def test_ctrl_c_on_one_rank_saves_and_ends_both(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
 
 
-@pytest.mark.timeout(300)
 def test_torchrun_restarts_all_ranks_when_one_dies(tmp_path):
     """`--max-restarts`: without a name per start, gloo's ranks once looked for those of the previous start."""
     assert run_two_ranks(tmp_path, name="whole")[0] == [0, 0]
-    words = torchrun("--max-restarts=1", *worker(tmp_path, "--set", "plan.seconds=0.1"))
-    metrics, environment = tmp_path / "run" / "metrics.jsonl", os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as agent:
-        while not (metrics.exists() and len(lines(tmp_path)) >= 5):
-            assert agent.poll() is None
-            time.sleep(0.02)
-        psutil.Process(agent.pid).children()[-1].kill()
-        assert agent.wait(200) == 0
+    argv, metrics = [str(arg) for arg in worker(tmp_path, "--set", "plan.seconds=0.1")], tmp_path / "run/metrics.jsonl"
+    (agent,) = start_agents(argv, [tmp_path / "output"], restarts=1)
+    while not (metrics.exists() and len(lines(tmp_path)) >= 5):
+        assert agent.exitcode is None
+        time.sleep(0.02)
+    psutil.Process(agent.pid).children()[-1].kill()
+    assert join([agent]) == [0]
     assert history(tmp_path) == history(tmp_path, "whole")
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
 

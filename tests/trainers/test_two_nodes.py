@@ -2,44 +2,24 @@
 
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
 import pytest
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.helpers import loop_worker
 from tests.helpers.loop import STEPS, lines, run, run_two_ranks, write_recipe
 from tests.helpers.processes import join, run_command, start
+from tests.helpers.ranks import start_agents
 
 pytestmark = pytest.mark.slow
 
 
-def run_agent(port: int, argv: list[str], output: Path) -> None:
-    """Run torchrun for one of two nodes, with forked ranks because a new process takes 4 s to start."""
-    config = LaunchConfig(
-        min_nodes=2,
-        max_nodes=2,
-        nproc_per_node=2,
-        run_id="test",
-        rdzv_backend="c10d",
-        rdzv_endpoint=f"127.0.0.1:{port}",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        start_method="fork",
-    )
-    elastic_launch(config, run_command)(argv, output)
-
-
 def two_nodes(folder: Path, *args: str) -> tuple[list[int | None], list[str]]:
     """Train on two nodes in folder/run; return the agents' exit statuses and what each node's ranks printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     argv = [loop_worker.__file__, "--config", str(write_recipe(folder, "run")), "--device", "cpu", *args]
     outputs = [folder / f"node{node}.out" for node in range(2)]
-    statuses = join([start(run_agent, port, argv, output) for output in outputs])
+    statuses = join(start_agents(argv, outputs))
     printed = [output.read_text() for output in outputs]
     print(*printed)  # pytest shows it on failure
     return statuses, printed
