@@ -42,8 +42,8 @@ class Index:
     """The selected rows of the table; None for all."""
     chunks: NDArray[np.int32] | None = field(default=None, repr=False)
     """`VideoInfo.chunk` of each row; None if all are 0."""
-    folder: Path | str | None = field(default=None, repr=False)
-    """`root` made absolute when it was opened: the working directory may change. None for `root` itself."""
+    opened_in: str = field(default="", repr=False)
+    """The folder that a relative `root` is in: the working directory may change. Empty for the current one."""
 
     def __len__(self) -> int:
         return len(self.table.labels if self.rows is None else self.rows)
@@ -150,7 +150,7 @@ class Index:
 
     def location(self, i: int) -> str:
         """Return the path or URL of the file that holds video i."""
-        return joined(self.folder or self.root, self.file(i))
+        return joined(os.path.join(self.opened_in, self.root), self.file(i))
 
     def path(self, i: int) -> Path:
         """Return the path of video i's file in a local dataset."""
@@ -243,7 +243,8 @@ class Index:
             if is_url(root):
                 index = cls(root, Table.read(read_file(joined(root, INDEX_FILE)).data))
             else:
-                index = cls(Path(root), Table.map(path), folder=Path(root).absolute())
+                opened_in = "" if os.path.isabs(root) else os.getcwd()
+                index = cls(Path(root), Table.map(path), opened_in=opened_in)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(why_no_index(root)) from error
         except UserError as error:

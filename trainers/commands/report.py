@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     rows = read_metrics(args.work_dir / "metrics.jsonl")
     metric = metric_of(args.work_dir / "config.yaml")
-    probes = read_probes(args.probe) if args.probe else {}
+    probed = read_probes(args.probe) if args.probe else {}
     plot(rows, metric, args.out)
     count = max(1, round(WINDOW * len(rows)))
     first, last = rows[:count], rows[-count:]
@@ -33,10 +33,10 @@ def main(argv: list[str]) -> None:
     for name in ("loss", "zero_loss", metric, "chance", "clips_per_s", "data_wait"):
         if all(name in row for row in (*first, *last)):
             print(f"  {name:<14}{_mean(first, name):8.2f} -> {_mean(last, name):8.2f}")
-    for name, figures in probes.items():
-        print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  {in_words(figures['interval'])}")
-    if probes:
-        print(f"  probe chance  {100 * next(iter(probes.values()))['chance']:8.1f} %")
+    if probed:
+        for name, figures in probed["probes"].items():
+            print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  {in_words(figures['interval'])}")
+        print(f"  probe chance  {100 * probed['chance']:8.1f} %")
     print(f"  curves        {args.out}\n  checkpoints   {args.work_dir / 'checkpoints'}")
     if (picture := args.work_dir / RECONSTRUCTION).is_file():
         print(f"  clips         {picture}")
@@ -63,10 +63,10 @@ def metric_of(config: Path) -> str:
 def read_probes(path: Path) -> dict[str, Any]:
     """Read what probe.py wrote; UserError for another file."""
     try:
-        probes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["probes"]
+        probed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {key: probed[key] for key in ("probes", "chance")}
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"--probe {path} is no file that probe.py --json wrote ({error})") from None
-    return probes
 
 
 def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:

@@ -1,6 +1,8 @@
 """The index: round trip, selection, lists of videos, and errors when it cannot be read."""
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +206,10 @@ def test_another_working_directory_changes_neither_the_bytes_nor_the_messages(in
         assert read_clip(moved, 0, np.array([0])).data.tolist() == [*range(15)]
     with pytest.raises(ClipError, match=f"^cannot read {tmp_path.name}/videos/jump/a.mp4: No such file"):
         read_clip(opened, 0, np.array([0]))
+
+
+def test_a_copy_of_a_dataset_is_read_where_it_is(index, tmp_path):
+    index.save()
+    for root in (tmp_path, Path(os.path.relpath(tmp_path))):
+        moved = replace(Index.load(root), root=tmp_path / "copy")
+        assert moved.path(2) == tmp_path / "copy" / index.file(2)
