@@ -123,7 +123,7 @@ def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -
 
 
 def table(figures: Mapping[Key, Mapping[str, Any]], rates: Mapping[Key, list[float]], task: str, *, base: Key) -> str:
-    """Return the figures as a Markdown table; the last column compares with `base`, the originals, if stored."""
+    """Format the figures as a Markdown table, with a column of rates relative to `base`, the originals, if stored."""
     head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
     rows = []
     for way, of_way in figures.items():

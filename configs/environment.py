@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from configs.errors import UserError
 
 
-def whole(name: str, default: int, *, least: int = 0, environment: Mapping[str, str] = os.environ) -> int:
-    """Return the whole number in an environment variable, `default` if it is not set; UserError for anything else."""
+def whole_number(name: str, default: int, *, minimum: int = 0, environment: Mapping[str, str] = os.environ) -> int:
+    """Read a whole number from an environment variable, `default` if it is not set.
+
+    UserError for other text, and for a number below `minimum`.
+    """
     text = environment.get(name, str(default))
-    if not text.isdecimal() or int(text) < least:
+    if not text.isdecimal() or int(text) < minimum:
         raise UserError(
-            f"environment variable {name} = {text!r}: expected a whole number of at least {least}, as torchrun and "
+            f"environment variable {name} = {text!r}: expected a whole number of at least {minimum}, as torchrun and "
             "Slurm set it; unset it to go without"
         )
     return int(text)

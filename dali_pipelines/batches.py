@@ -30,7 +30,7 @@ class Batches:
         self._process = os.getpid()
 
     def __del__(self) -> None:
-        """Leave the pipeline alone in a fork: DALI would wait forever for its threads, which a fork does not have."""
+        """Skip freeing the pipeline in a fork, where DALI would wait forever for threads that are not there."""
         if os.getpid() != self._process:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._pipeline))
 

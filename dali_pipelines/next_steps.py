@@ -9,7 +9,7 @@ from configs.errors import UserError
 from configs.recipes import find_ours, recipes
 from configs.schema import Config, Recognition, Validation
 from dali_pipelines.datasets.hold_out import hold_out
-from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.datasets.open import select
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
@@ -97,7 +97,7 @@ def _listed(index: Index, name: str) -> Index:
     if not name:
         return index
     try:
-        return open_dataset(index.root, Path(index.root, name)).index
+        return select(index, Path(index.root, name)).index
     except UserError:
         return index
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def become_command(argv: Sequence[str], output: Path) -> None:
-    """Turn this process of `multiprocessing` into a command with these arguments that appends its output to a file.
+    """Run a command in place of this process of `multiprocessing`; append its output to a file.
 
     A process of `multiprocessing` has a parent, whose end would end its workers; a command has none.
     """

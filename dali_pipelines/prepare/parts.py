@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from configs.environment import whole
+from configs.environment import whole_number
 from configs.errors import UserError
 from dali_pipelines.prepare.shards import name_hash
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, sync, write_file
@@ -109,7 +109,7 @@ def _parse(option: str) -> Part:
 def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part:
     """Return the part of an array task. Once the run is pinned, an array may hold just the missing parts."""
     keys = ("ID", "COUNT", "MIN", "MAX")
-    words = {key: whole(f"SLURM_ARRAY_TASK_{key}", 0, environment=environment) for key in keys}
+    words = {key: whole_number(f"SLURM_ARRAY_TASK_{key}", 0, environment=environment) for key in keys}
     if not pinned:
         if words["MAX"] - words["MIN"] != words["COUNT"] - 1:
             raise UserError("the numbers of the Slurm array have gaps: give --shard I/N, or --shard 0/1 for all videos")

@@ -16,7 +16,7 @@ from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.no_index import PREPARE, why_no_index
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
-from dali_pipelines.store.rows import record_of, table_of
+from dali_pipelines.store.rows import record_at, table_of
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
 from dali_pipelines.store.table import Table
 from dali_pipelines.store.trust import outside, require_inside
@@ -136,7 +136,7 @@ class Index:
 
     def record(self, i: int) -> Record:
         """Return the record of video i, without the notes."""
-        return record_of(self.table, self._row(i))
+        return record_at(self.table, self._row(i))
 
     def class_name(self, i: int) -> str:
         """Return the name of video i's class; empty if it has none."""

@@ -8,7 +8,7 @@ from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.storage import is_url
 
 PREPARE = "clipfeed prepare"
-LOOKED_AT = 10_000
+MAX_FILES = 10_000
 """Most files of a folder that are looked at: frames of a dataset are millions."""
 
 
@@ -27,7 +27,7 @@ def why_no_index(root: Path | str) -> str:
             f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or the file was not copied; run the same "
             f"`{PREPARE}` again, or copy the file"
         )
-    if any(map(_is_source, islice(root.rglob("*"), LOOKED_AT))):
+    if any(map(_is_source, islice(root.rglob("*"), MAX_FILES))):
         return (
             f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "
             "(`--codec original` only indexes them where they are)"

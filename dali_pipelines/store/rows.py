@@ -37,7 +37,7 @@ def table_of(records: Mapping[str, Record], *, labels: Mapping[str, int] | None,
     )
 
 
-def record_of(table: Table, row: int) -> Record:
+def record_at(table: Table, row: int) -> Record:
     """Return the record of a row, without the notes, which a table does not keep."""
     width, height = table.sizes_WH[row].tolist()
     codec, pix_fmt, container = table.formats.text(int(table.format_ids[row])).split()
