@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from bench.learning.pretext_demo import ROOT, call
 from bench.machine import machine
 from bench.report import markdown, percent_interval
@@ -29,7 +27,6 @@ RECIPE = ROOT / "configs/recognition/demo.yaml"
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 """Standard errors from the mean to the ends of the 95 % interval, for 2 to 10 seeds."""
 CLASSES = 8  # directions of motion
-PICTURES = {"finetune_0/test/confusion.png": "confusion", "retrieval/neighbors.png": "neighbors"}
 
 
 def main(argv: list[str]) -> None:
@@ -38,7 +35,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of scratch and finetune, and random networks (3)")
     parser.add_argument("--pretext", type=Path, default=Path("runs/pretext_demo"), help="data and runs of pretext_demo")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/downstream_demo"), help="runs are kept here")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench/results", help="folder of the JSON and the pictures")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results", help="folder of the JSON")
     args = parser.parse_args(argv)
     if not 1 <= args.seeds <= len(STUDENT) + 1:
         parser.error(f"--seeds {args.seeds}: from 1 to {len(STUDENT) + 1}")
@@ -52,9 +49,6 @@ def main(argv: list[str]) -> None:
         call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", weights, "--device", "cpu")
         report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
         write_file(target, json.dumps(dict(sorted(report.items())), indent=1) + "\n")
-        for source, name in PICTURES.items():
-            with Image.open(args.work_dir / task / source) as picture:  # 256 colors need a third of the bytes
-                picture.quantize(256).save(args.out / f"downstream_demo_{task}_{name}.png", optimize=True)
     print(table(dict(sorted(report.items()))))
 
 
