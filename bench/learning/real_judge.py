@@ -32,8 +32,7 @@ ATTENTIVE_CLIPS = 2  # per video
 def judge(net: Backbone, normalization: str, found: Mapping[str, Split]) -> dict[str, dict[str, str]]:
     """Return split -> protocol -> which tests are right with frozen features, as text of 0 and 1.
 
-    `net` is in eval mode. `linear_still` is the linear probe on the middle frame, repeated. Splits with several folds
-    omit the attentive probe: a fold per sequence of UT-Interaction would take an hour.
+    `net` is in eval mode. `linear_still` is the linear probe on the middle frame, repeated.
     """
     seen: dict[int, dict[str, Features]] = {}
     correct = {}
@@ -46,9 +45,8 @@ def judge(net: Backbone, normalization: str, found: Mapping[str, Split]) -> dict
             "knn": (of["moving"], by_votes(knn.K)),
             "retrieval": (of["moving"], by_votes(1)),
             "linear_still": (of["still"], by_fit(linear.fit)),
+            "attentive": (of["tokens"], by_fit(attentive.fit)),
         }
-        if len(split.folds) == 1:
-            protocols["attentive"] = (of["tokens"], by_fit(attentive.fit))
         classes = len(split.index.class_names)
         correct[name] = {
             protocol: bits([test(pick(of, fold.train), pick(of, fold.test), classes) for fold in split.folds])

@@ -194,6 +194,7 @@ def test_the_bench_measures_a_task_and_random_weights_and_resumes(sets, tmp_path
             right = [text.count("1") / tests for text in texts]
             assert [*of_protocol["rot3d"]["seeds"].values()] == pytest.approx(right, abs=1e-4)
     assert "finetune" in report["figures"]["ut_set1_to_set2"]
+    assert all("attentive" in of_split for of_split in report["figures"].values())
     assert (tmp_path / "out/real_motion_64.png").stat().st_size > 1000
     with pytest.raises(UserError, match=r"real_motion_64.json has finetuned for 1 epoch, not 2: choose another --out"):
         real_motion.main([*words[:-1], "--epochs", "2", "--seeds", "0"])
