@@ -62,6 +62,7 @@ class PictureSource:
     def __init__(self, place: Place) -> None:
         self._place = _resolved(place)
         self.record = _record(self._place)
+        self.codec = self.record.codec
 
     def frames(self) -> Iterator[VideoFrame]:
         """Decode all pictures, as clips of a dataset do; VideoError at the first damaged one."""
