@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,11 +120,9 @@ def class_ids(
         base: the integer of the first class. None: 0 if any label is 0, else 1.
     """
     distinct = set(labels)
-    if makers:
-        return {name: number for number, name in enumerate(makers)}, tuple(makers)
-    if not all(map(is_number, distinct)):
-        classes = sorted(distinct)
-        return {name: number for number, name in enumerate(classes)}, tuple(classes)
+    if makers or not all(map(is_number, distinct)):
+        classes = tuple(normalize("NFC", name) for name in makers) or tuple(sorted(distinct))
+        return {name: number for number, name in enumerate(classes)}, classes
     numbers = {label: int(label) for label in distinct if len(label) < MAX_DIGITS}
     largest = max(distinct, key=lambda label: numbers.get(label, MAX_CLASSES))
     if numbers.get(largest, MAX_CLASSES) >= MAX_CLASSES:
@@ -135,7 +134,7 @@ def class_ids(
 
 
 def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None) -> Sequence[str | None] | None:
-    """Return the labels of a reading; None if it has none, or if their column is ambiguous.
+    """Return the labels of a reading, in Unicode's composed form; None if it has none, or if they are ambiguous.
 
     A column of numbers can be labels if it starts at 0 or 1 and does not count the videos' frames. Of two such
     columns, one that is the same on all lines is no labels: it may be the first frame. Else the labels are the one that
@@ -145,7 +144,7 @@ def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None
         num_frames: int (N,), the frames of each video, 0 if unknown.
     """
     if reading.labels is not None:
-        return reading.labels
+        return [label and normalize("NFC", label) for label in reading.labels]
     likely = [column for column in reading.columns if _may_be_classes(column, num_frames)]
     if len(likely) > 1:
         likely = [column for column in likely if len(set(column)) > 1] or likely

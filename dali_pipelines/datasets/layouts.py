@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from configs.errors import first_names
 from configs.words import counted
@@ -42,11 +43,14 @@ def split_of(names: Sequence[str]) -> list[str]:
 
 
 def class_folder(names: Sequence[str]) -> list[str | None]:
-    """Return the class folder of each name: its first folder, or the one inside the split's; None if it has none."""
+    """Return the class folder of each name: its first folder, or the one inside the split's; None if it has none.
+
+    In Unicode's composed form: macOS may write the same folder in another form than Linux.
+    """
     level = split_level(names)
     place = 0 if level is None else level + 1
     parts = [name.split("/") for name in names]
-    return [of[place] if len(of) > place + 1 else None for of in parts]
+    return [normalize("NFC", of[place]) if len(of) > place + 1 else None for of in parts]
 
 
 def describe_classes(index: Index) -> list[str]:
