@@ -1,17 +1,13 @@
-"""A finished video as a line of the journal of `prepare`, also in the forms of older versions."""
+"""A finished video as a line of the journal of `prepare`."""
 
 import base64
-import itertools
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.listing import list_folder, size_and_time
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.remux import UNENCODED
 from dali_pipelines.store.storage import is_url, joined
 from dali_pipelines.store.units import PackedFragments, unpack_units
 
@@ -71,11 +67,6 @@ class Entry:
         return replace(self, record=replace(self.record, fragments=PackedFragments.of(self.record.fragments)))
 
 
-def is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Tell whether a line is from an older version that did not check for errors of GPU decoders."""
-    return settings["codec"] in UNENCODED and "software_only" not in line.get("record", {"software_only": ""})
-
-
 def to_line(entry: Entry) -> dict[str, Any]:
     """Return an entry as JSON."""
     stamp = asdict(entry.stamp)
@@ -89,21 +80,8 @@ def from_line(line: dict[str, Any]) -> Entry:
     """Return the entry of a line; errors of any kind if it is damaged."""
     stamp = Stamp(**line["stamp"])
     if "reason" in line:
-        return Entry(stamp, None, line["reason"], line.get("passing", ""))
+        return Entry(stamp, None, line["reason"], line["passing"])
     fields = line["record"]
-    if isinstance(fields["fragments"], str):
-        packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))
-        unpack_units(packed.table)  # ValueError for a damaged line
-    else:  # an older version wrote all numbers out
-        packed = PackedFragments.of(_all_numbers(fields))
+    packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))
+    unpack_units(packed.table)  # ValueError for a damaged line
     return Entry(stamp, Record(**{**fields, "fragments": packed, "notes": tuple(fields["notes"])}))
-
-
-def _all_numbers(fields: dict[str, Any]) -> list[Fragment]:
-    """Return the fragments of an older line; the oldest have only size and frames of each."""
-    lines: list[list[int]] = fields["fragments"]
-    if len(lines[0]) == 4:
-        return [Fragment(offset, size, frames, bool(deflated)) for offset, size, frames, deflated in lines]
-    fields["container"] = "mp4" if fields["init_size"] else "file"
-    starts = itertools.accumulate((size for size, _ in lines), initial=fields["init_size"])
-    return [Fragment(start, size, frames) for start, (size, frames) in zip(starts, lines, strict=False)]

@@ -105,9 +105,9 @@ class Index:
         return self._taken(self.table.fragments)
 
     @property
-    def software_only(self) -> Ragged | None:
-        """`Record.software_only` of each video; None in an index that an older version wrote."""
-        return None if self.table.software_only is None else self._taken(self.table.software_only)
+    def software_only(self) -> Ragged:
+        """`Record.software_only` of each video."""
+        return self._taken(self.table.software_only)
 
     def _column(self, column: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
         return (column if self.rows is None else column[self.rows]).astype(dtype, copy=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import UserError
-from dali_pipelines.store.entry import Entry, from_line, is_outdated, to_line
+from dali_pipelines.store.entry import Entry, from_line, to_line
 from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, Appended, sync
 from dali_pipelines.store.units import PackedFragments
 
@@ -76,8 +76,7 @@ class Journal:
                 else:
                     if "record" in line and not line["record"].get("source"):
                         self.known.add(line["name"])
-                    if not is_outdated(line, first):
-                        self.entries[line["name"]] = from_line(line)
+                    self.entries[line["name"]] = from_line(line)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             way_out = f"to prepare everything again, delete it, {INDEX_FILE} and videos/"
             raise UserError(f"{path} is damaged ({error}); {way_out}") from error

@@ -52,5 +52,5 @@ def record_at(table: Table, row: int) -> Record:
         fragments=PackedFragments(table.fragments[row].tobytes()),
         container=cast(Container, container),
         source=table.sources.text(row),
-        software_only=table.software_only.text(row) if table.software_only else "",
+        software_only=table.software_only.text(row),
     )

@@ -14,7 +14,6 @@ from configs.words import counted
 from dali_pipelines.store.npz import Buffer, read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import Container
-from dali_pipelines.store.table_v1 import upgraded
 
 VERSION = 2
 MAX_CLASSES = 1 << 20
@@ -42,7 +41,7 @@ class Table:
         sizes_WH: (N, 2).
         rates, rate_ids: float64 (R,), the distinct rates in frames per second; (N,), indices into them.
         formats, format_ids: texts of codec, pixel format and container, "h264 yuv420p mp4"; (N,), indices into them.
-        names, sources, software_only: texts, as in `Record`. No `software_only` in an index of the first version.
+        names, sources, software_only: texts, as in `Record`.
         fragments: uint8, the table of each video's fragments (`units`).
         made_at: one text, the folder that the index was written to; None if all its videos are below it.
         origin: the file from which the columns are mapped; a pickle then only names it.
@@ -60,7 +59,7 @@ class Table:
     fragments: Ragged
     class_names: Ragged
     formats: Ragged
-    software_only: Ragged | None = None
+    software_only: Ragged
     made_at: Ragged | None = None
     origin: tuple[str, Fingerprint] | None = field(default=None, compare=False)
 
@@ -94,10 +93,8 @@ class Table:
         """Return the columns of a file as views of its bytes; Exceptions as in `map`."""
         arrays = read_npz(data)
         version = arrays.pop("version").item()
-        if version not in (1, VERSION):
+        if version != VERSION:
             raise ValueError(f"it has format {version}, not {VERSION}")
-        if version == 1:
-            return cls.of(**upgraded(arrays)).checked()  # rebuilt, not mapped
         columns: dict[str, Any] = {
             name: Ragged(array, arrays[f"{name}.starts"], arrays.get(f"{name}.rows"))
             if f"{name}.starts" in arrays
@@ -126,10 +123,9 @@ class Table:
         """Validate and return the table; ValueError if it is inconsistent, UserError for a name that leads outside."""
         rows = len(self.labels)
         for name in ("class_names", "formats", "names", "sources", "fragments", "software_only", "made_at"):
-            ragged = getattr(self, name)
-            if ragged is None and name in ("software_only", "made_at"):
+            ragged, wanted = getattr(self, name), 1 if name == "made_at" else rows
+            if name == "made_at" and ragged is None:
                 continue
-            wanted = 1 if name == "made_at" else rows
             if len(_checked_rows(name, ragged)) != wanted and name not in ("class_names", "formats"):
                 raise ValueError(f"{name} has {counted(len(ragged), 'row')} and not {wanted}")
         for name, least, most in (
