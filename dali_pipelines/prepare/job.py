@@ -153,7 +153,6 @@ def store_all(
 
     Args:
         run: maps a function over jobs, in any order: one of `ENGINES`.
-        stamps: of the sources, by name.
         packer: gets each stored video.
         done: number of videos already stored, for the progress bar.
     """

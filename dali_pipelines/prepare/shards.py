@@ -50,13 +50,8 @@ class Packer:
     """Move the loose videos of a dataset into shards of at most `limit` bytes, unless a single video is larger.
 
     A shard is claimed, written and recorded in the journal before its videos are removed from `videos/`. A run
-    interrupted at any point resumes from there.
-
-    Args:
-        prefix: of the shards' names, if several runs write into one folder.
-
-    Raises:
-        UserError: there is a shard that the journal does not know, or the disk is full.
+    interrupted at any point resumes from there. UserError if there is a shard that the journal does not know, or the
+    disk is full. `prefix` begins the shards' names, if several runs write into one folder.
     """
 
     def __init__(
