@@ -131,13 +131,8 @@ class _Keys:
 def match(names: Names, ways: Sequence[Sequence[str]], path: Path | str) -> tuple[int, list[int | None]]:
     """Return the index of the reading that finds the most videos, the first on ties, and its rows (`Names.find`).
 
-    If no reading finds any video, take the one with the shortest names: they contain no labels.
-
-    Args:
-        path: the list, for the error.
-
-    Raises:
-        UserError: names of two different videos match the same row, as "x/a" and "y/a" would both match "a".
+    If no reading finds any video, take the one with the shortest names: they contain no labels. UserError, about the
+    list `path`, if names of two different videos match the same row, as "x/a" and "y/a" would both match "a".
     """
     best, found = min(range(len(ways)), key=lambda way: sum(map(len, ways[way]))), list[int | None]()
     lost = len(ways[0])

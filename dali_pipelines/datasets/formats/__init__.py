@@ -64,8 +64,7 @@ class Source:
     def text(self) -> str:
         """The text of the file. Bytes that are not UTF-8 are kept, as Python keeps them in file names.
 
-        Raises:
-            UserError: it cannot be read, is not text, or is larger than MAX_BYTES.
+        UserError if it cannot be read, is not text, or is larger than MAX_BYTES.
         """
         try:
             if is_url(self.location):
