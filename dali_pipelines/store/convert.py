@@ -45,8 +45,7 @@ def orientation(frame: VideoFrame) -> tuple[Filter, ...]:
 def oriented(frames: Iterable[VideoFrame], *, lasting: bool) -> Iterator[tuple[VideoFrame, tuple[Filter, ...]]]:
     """Yield each frame with the filters of its orientation.
 
-    Args:
-        lasting: a display matrix applies until the next one: H.264 and HEVC attach it to some pictures only.
+    If it is `lasting`, a display matrix applies until the next one: H.264 and HEVC attach it to some pictures only.
     """
     turn: tuple[Filter, ...] = ()
     for frame in frames:
@@ -58,8 +57,7 @@ def oriented(frames: Iterable[VideoFrame], *, lasting: bool) -> Iterator[tuple[V
 def upright_size(frame: VideoFrame, turn: tuple[Filter, ...], pixel_aspect: Fraction = SQUARE) -> tuple[int, int]:
     """Return width and height of a frame in square pixels, turned by the filters of its orientation.
 
-    Args:
-        pixel_aspect: width over height of the frame's pixels.
+    `pixel_aspect` is width over height of the frame's pixels.
     """
     width, height = round(frame.width * pixel_aspect), frame.height
     return (height, width) if any(name == "transpose" for name, _ in turn) else (width, height)
@@ -76,10 +74,9 @@ class Converter:
         self._sink: FilterContext
 
     def __call__(self, frame: VideoFrame, turn: tuple[Filter, ...] = ()) -> VideoFrame:
-        """Convert a frame and clear its picture type, or an encoder would repeat the source's key frames.
+        """Convert a frame, first by the filters `turn`.
 
-        Args:
-            turn: filters that come first.
+        Its picture type is cleared, or an encoder would repeat the source's key frames.
         """
         kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turn)
         if kind != self._built_for:

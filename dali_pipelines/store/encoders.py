@@ -88,14 +88,9 @@ ENCODERS = {
 
 @contextmanager
 def open_output(path: Path, container: str, options: Mapping[str, str]) -> Iterator[OutputContainer]:
-    """Open a file for FFmpeg to write.
+    """Open a file for FFmpeg to write; `options` are for the muxer of `container`.
 
-    Args:
-        container: FFmpeg's name of the container.
-        options: for its muxer.
-
-    Raises:
-        OSError: at the end of the block, if not all could be written. FFmpeg alone does not report a full disk.
+    OSError at the end of the block if not all could be written. FFmpeg alone does not report a full disk.
     """
     with path.open("wb", buffering=0) as file:
         sink = _Sink(file.fileno())

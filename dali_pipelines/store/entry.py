@@ -2,7 +2,7 @@
 
 import base64
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dali_pipelines.store.listing import list_folder, size_and_time
@@ -25,16 +25,13 @@ class Stamp:
 
         Zeros if nothing is there, as at the end of a broken link, and for a folder at a URL.
         """
-        location = place.location
+        location, is_folder = place.location, place.kind == "folder"
         try:
-            if is_url(location) and place.kind == "folder":
-                return cls(0, 0)
             if is_url(location):
-                return cls(*size_and_time(location))
+                return cls(0, 0) if is_folder else cls(*size_and_time(location))
             found = [os.stat(location)]
-            if place.kind == "folder":
-                names = [entry.name for entry in list_folder(location) if entry.kind == "file"]
-                found += [os.stat(joined(location, name)) for name in names]
+            if is_folder:
+                found += [os.stat(joined(location, each.name)) for each in list_folder(location) if each.kind == "file"]
         except OSError:
             return cls(0, 0)
         return cls(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
@@ -59,12 +56,6 @@ class Entry:
     def full_reason(self) -> str:
         """The reason, and whether the next run retries."""
         return f"{self.reason} (the next run tries again: {self.passing})" if self.passing else self.reason
-
-    def packed(self) -> "Entry":
-        """Return the same entry with the fragments as a table, in a hundredth of the memory."""
-        if self.record is None:
-            return self
-        return replace(self, record=replace(self.record, fragments=PackedFragments.of(self.record.fragments)))
 
 
 def to_line(entry: Entry) -> dict[str, Any]:

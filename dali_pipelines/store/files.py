@@ -4,6 +4,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -54,11 +55,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Replace a file in one step: yield a temporary file next to `path`, which takes its place at the end.
 
     If the block raises, the temporary file is removed. The data is flushed to disk before the rename. A second process
-    that writes the same path waits for the first.
-
-    Raises:
-        OSError: the file cannot be written, as on a full disk. It names `path`, as do OSErrors of the block that name
-            no file; if the block reads other files, its errors must name them.
+    that writes the same path waits for the first. OSError if the file cannot be written, as on a full disk. It names
+    `path`, as do OSErrors of the block that name no file; if the block reads other files, its errors must name them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -112,11 +110,9 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write a whole CSV file, header first, as in `write_file`; names that are not UTF-8 keep their bytes."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        csv.writer(file).writerows(rows)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_file(path, text.getvalue())
 
 
 class Appended:

@@ -76,8 +76,7 @@ class RemoteFiles:
     def _persist(self, requests: list[Request], ask: Ask) -> list[Any]:
         """Return the answer to each request; retry those that fail for a passing cause.
 
-        Raises:
-            OSError: one failed for good, or too often. It names the URL.
+        OSError, naming the URL, if one failed for good, or too often.
         """
         server = "/".join(requests[0][0].split("/", 3)[:3])
         silent, since = self._silent.get(server, (0, 0.0))
@@ -90,7 +89,11 @@ class RemoteFiles:
         for pause in (0.0, *PAUSES)[: 1 if silent else None]:
             time.sleep(pause)
             failures: dict[int, Failure] = {}
-            for number, answer in zip(missing, _caught(ask, fs, [requests[n] for n in missing]), strict=True):
+            try:
+                found = ask(fs, [requests[number] for number in missing])
+            except Exception as error:
+                found = [error] * len(missing)
+            for number, answer in zip(missing, found, strict=True):
                 if isinstance(answer, Exception):
                     failures[number] = failure_of(answer, requests[number][0], requests[number][2])
                 else:
@@ -105,14 +108,6 @@ class RemoteFiles:
         last = failures[missing[0]]
         self._silent[server] = (0 if last.answered else silent + 1), time.monotonic()
         raise last.error
-
-
-def _caught(ask: Ask, fs: AbstractFileSystem, requests: list[Request]) -> list[Any]:
-    """Return the answer to each request, or its exception."""
-    try:
-        return ask(fs, requests)
-    except Exception as error:
-        return [error] * len(requests)
 
 
 def _read(fs: AbstractFileSystem, requests: list[Request]) -> list[bytes | Exception]:
