@@ -24,12 +24,9 @@ ALONE = "RGB_frames"
 
 @dataclass(frozen=True)
 class Found:
-    """The videos of the sources.
+    """The videos of the sources by name, sorted, and the labels of those whose archive has them.
 
-    Attributes:
-        videos: name -> place, sorted by name.
-        labels: name -> class id or class name, for videos whose archive has it.
-        notes: sentences for the user, mainly on what was passed over.
+    Notes are sentences for the user, mainly on what was passed over.
     """
 
     videos: Mapping[str, Place]
