@@ -6,7 +6,7 @@ NumPy takes five to thirty times as long (bench/NOTES.md).
 import ctypes
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,15 +66,6 @@ def _counts(clip: Pixels) -> tuple[int, int]:
     return len(clip), clip.shape[1] * clip.shape[2]
 
 
-class Plane(Protocol):
-    """An 8-bit plane of a frame decoded by PyAV."""
-
-    @property
-    def buffer_ptr(self) -> int: ...
-    @property
-    def line_size(self) -> int: ...
-
-
 class Cut:
     """Crop and scale three planes, and convert them to RGB.
 
@@ -95,8 +86,8 @@ class Cut:
         self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
         self._constant = *strides, ctypes.addressof(self._filters), _at(self.matrix), _at(self._room)
 
-    def __call__(self, planes: Sequence[Plane], out: NDArray[np.uint8]) -> None:
-        """Crop a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
+    def __call__(self, planes: Sequence[Any], out: NDArray[np.uint8]) -> None:
+        """Crop the 8-bit planes of a frame of PyAV, and write it to `out`, uint8 (height, width, 3), contiguous."""
         if NATIVE is None or not self._inside:
             out[...] = reference.cut(planes, self.axes, self.matrix)
         else:

@@ -62,11 +62,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a video cannot be stored.
+    """Why a video cannot be stored, in one line.
 
-    Attributes:
-        reason: one line.
-        passing: the cause if it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
+    `passing` is the cause if it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
     """
 
     reason: str

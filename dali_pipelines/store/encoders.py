@@ -14,15 +14,13 @@ from dali_pipelines.store.files import named
 
 @dataclass(frozen=True)
 class Encoder:
-    """An FFmpeg encoder and its options, in which `{gop}` and `{crf}` are filled in.
-
-    Attributes:
-        crf: the default quality; `scale`: best and worst value.
-    """
+    """An FFmpeg encoder and its options, in which `{gop}` and `{crf}` are filled in."""
 
     name: str
     crf: int
+    """The default quality."""
     scale: tuple[int, int]
+    """The best and the worst value of it."""
     fixed: dict[str, str]
     crf_of_key_frames: int | None = None
     """The default quality at a GOP of 1, if it differs."""

@@ -39,12 +39,9 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished video.
+    """A finished video: its record, or the reason why it is quarantined.
 
-    Attributes:
-        record: None if the video is quarantined.
-        reason: why it is quarantined.
-        passing: the cause, such as "memory", if it is not the file's fault and the next run retries; else empty.
+    `passing` is the cause, such as "memory", if it is not the file's fault and the next run retries; else empty.
     """
 
     stamp: Stamp

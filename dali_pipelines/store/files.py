@@ -116,11 +116,7 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
 
 
 class Appended:
-    """A file, created if missing, to which data is appended entirely or not at all.
-
-    Attributes:
-        size: in bytes.
-    """
+    """A file, created if missing, to which data is appended entirely or not at all; its size is in bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

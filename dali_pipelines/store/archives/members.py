@@ -26,12 +26,9 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """The videos of an archive.
+    """The videos of an archive by their names in it, empty if the whole archive is one video.
 
-    Attributes:
-        videos: by name in the archive; the name is empty if the whole archive is one video.
-        labels: their classes according to the archive, by name.
-        others: number of other files, by suffix.
+    Also their classes, if it has them, and the number of other files by suffix.
     """
 
     videos: Mapping[str, Place]
