@@ -126,16 +126,11 @@ def _passing_cause(error: BaseException) -> str:
         if cause := PASSING.get(getattr(chain, "errno", None) or 0):
             return cause
         chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
-    return "" if _has_room() else "memory"
-
-
-def _has_room() -> bool:
-    """Tell whether memory can still be allocated. Decoders without memory often report invalid data."""
-    try:
+    try:  # decoders without memory often report invalid data
         mmap.mmap(-1, ROOM).close()
     except OSError:
-        return False
-    return True
+        return "memory"
+    return ""
 
 
 def store_all(

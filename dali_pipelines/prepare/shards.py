@@ -66,7 +66,8 @@ class Packer:
 
     def add(self, name: str) -> None:
         """Add a video from `videos/`; first write the pending shard if the video does not fit in."""
-        size = _packed_size(video_path(self.root, name).stat().st_size)
+        size = video_path(self.root, name).stat().st_size
+        size = -(-size // BLOCK) * BLOCK + 8 * BLOCK  # at most, with its class and long names
         if self._loose and self._bytes + size + tarfile.RECORDSIZE > self.limit:
             self.flush()
         self._loose.append(name)
@@ -162,8 +163,3 @@ def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
     member.size = file.seek(0, os.SEEK_END)
     file.seek(0)
     tar.addfile(member, file)
-
-
-def _packed_size(size: int) -> int:
-    """Return the most bytes that a video of `size` bytes takes in a shard, with its class and long names."""
-    return -(-size // BLOCK) * BLOCK + 8 * BLOCK

@@ -61,37 +61,30 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
-        with _reserved(temporary):
+        descriptor = _locked(temporary)
+        try:
             yield temporary
             sync(temporary)
             os.replace(temporary, path)
+        except BaseException:  # only then: once it is renamed, the next writer may have a file of this name
+            with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
+                temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too
+            os.close(descriptor)
     except OSError as error:
         if error.filename is None or str(temporary) in (error.filename, error.filename2):
             raise named(error, path) from error
         raise
 
 
-@contextmanager
-def _reserved(path: Path) -> Iterator[None]:
-    """Create a file for this process alone; remove it if the block raises.
-
-    If another process has it, wait. A file that a dead process left is taken over.
-    """
-    descriptor = _locked(path)
-    try:
-        yield
-    except BaseException:  # only then: once it is renamed, the next writer may have a file of this name
-        with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
-            path.unlink(missing_ok=True)
-        raise
-    finally:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too
-        os.close(descriptor)
-
-
 def _locked(path: Path) -> int:
-    """Open a file and lock it; return its descriptor."""
+    """Create a file for this process alone, or wait for another one that has it; return its descriptor.
+
+    A file that a dead process left is taken over.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):  # some network file systems have no locks

@@ -114,14 +114,11 @@ def _read(fs: AbstractFileSystem, requests: list[Request]) -> list[bytes | Excep
     """Read the bytes of each request, or return its exception."""
     paths = [fs._strip_protocol(location) for location, _, _ in requests]
     starts, ends = [start for _, start, _ in requests], [end for _, _, end in requests]
-    parts = fs.cat_ranges(paths, starts, ends)
-    return [_checked(*part) for part in zip(parts, starts, ends, strict=True)]
-
-
-def _checked(part: bytes | Exception, start: int, end: int) -> bytes | Exception:
-    if isinstance(part, Exception) or len(part) == end - start:
-        return part
-    return ShortError() if len(part) < end - start else NoRangesError()
+    parts: list[bytes | Exception] = fs.cat_ranges(paths, starts, ends)
+    for number, (part, start, end) in enumerate(zip(parts, starts, ends, strict=True)):
+        if not isinstance(part, Exception) and len(part) != end - start:
+            parts[number] = ShortError() if len(part) < end - start else NoRangesError()
+    return parts
 
 
 def blocks_of(spans: Sequence["Span"]) -> Iterator[list["Span"]]:

@@ -48,7 +48,11 @@ class Source:
         try:
             whole = place.parts is None and not is_url(place.location)
             if whole:
-                _require_content(place.location)
+                status = os.stat(place.location)
+                if not stat.S_ISREG(status.st_mode):  # a pipe, a device or a kernel file may never end or answer
+                    raise VideoError("is no regular file")
+                if not status.st_size:
+                    raise VideoError("is empty")
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
@@ -157,15 +161,6 @@ class Source:
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
-
-
-def _require_content(path: str) -> None:
-    """Raise VideoError for empty files, and for those that may never end or answer: pipes, devices, kernel files."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError("is no regular file")
-    if not status.st_size:
-        raise VideoError("is empty")
 
 
 def _crop(container: InputContainer, stream: VideoStream) -> str:
