@@ -24,12 +24,9 @@ ALONE = "RGB_frames"
 
 @dataclass(frozen=True)
 class Found:
-    """The videos of the sources.
+    """The videos of the sources by name, sorted, and the labels of those whose archive has them.
 
-    Attributes:
-        videos: name -> place, sorted by name.
-        labels: name -> class id or class name, for videos whose archive has it.
-        notes: sentences for the user, mainly on what was passed over.
+    Notes are sentences for the user, mainly on what was passed over.
     """
 
     videos: Mapping[str, Place]
@@ -47,7 +44,7 @@ class _Video(NamedTuple):
 
 
 def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
-    """Find the videos of `sources`.
+    """Find the videos of `sources`, but not in the own folders of the dataset `outside`.
 
     Folders are searched recursively, following links. A video is a file with a video suffix, a folder of numbered
     pictures without video files, or a video in an archive (zip, tar, LMDB). A source that is a file is taken whatever
@@ -56,12 +53,7 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
     Names are paths below the source without the suffix; for sources that are files, below the folder that all of them
     share. Videos of an archive with several keep their names in it, preceded by its path if it is a zip found in a
     folder. Videos with the same name get longer ones: with the suffix of the file, or preceded by the archive's path.
-
-    Args:
-        outside: a dataset whose own folders are not searched.
-
-    Raises:
-        UserError: a source is neither a file nor a folder, two videos still have the same name, or there is no video.
+    UserError if a source is neither a file nor a folder, two videos still have the same name, or there is no video.
     """
     given = [str(source) for source in sources]
     passed = PassedOver()

@@ -45,9 +45,7 @@ def read_quarantine(root: str | Path) -> dict[str, str]:
 def summary(fate: str, reasons: Mapping[str, str], path: Path | str | None, *, total: str = "") -> list[str]:
     """Return one sentence with the count and the first names of the videos of a fate; [] if there are none.
 
-    Args:
-        path: the CSV file with the reasons, if there is one.
-        total: the whole, as in "of 12 videos of train.txt".
+    `path` is the CSV file with the reasons, if there is one; `total` the whole, as in "of 12 videos of train.txt".
     """
     if not reasons:
         return []

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from configs.errors import UserError, first_names, printable
 from configs.words import counted
 from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.layouts import class_folder
-from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
+from dali_pipelines.datasets.names import Names, encoding_hint, match
 
 MAX_CLASSES = 10**6
 MAX_DIGITS = 19
@@ -51,60 +52,44 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
     if not path.is_file():
         raise UserError(f"--labels {str(path)!r}: no such file; give folders, none, or a list such as a CSV")
     lists = read_lists(path)
-    known = Names(names)
     readings = [reading for ways in lists.entries.values() for reading in ways]
     if len(lists.entries) > 1:
         raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one list of all videos")
     if not readings or not readings[0].names:
         raise UserError(f"{path} names no videos; a line is name,label")
-    way, rows = match(known, [reading.names for reading in readings], path)
+    way, rows = match(Names(names), [reading.names for reading in readings], path)
     reading = readings[way]
     labels = label_column(reading) or (reading.columns[0] if len(reading.columns) == 1 else None)
     if labels is None:
         raise UserError(f"{path}: a line must be name,label and not {printable(reading.names[0])!r}")
-    text_of: dict[str, str] = {}
-    unknown = []
-    for name, row, label in zip(reading.names, rows, labels, strict=True):
-        if row is None:
-            unknown.append(name)
-            continue
-        if row == AMBIGUOUS:
-            raise UserError(ambiguous(path, known, name))
-        _require_one(path, name, text_of.setdefault(names[row], label or ""), label)
-    if unknown:
+    if unknown := [name for name, row in zip(reading.names, rows, strict=True) if row is None]:
         raise UserError(
             f"{path} has labels for {counted(len(unknown), 'video')} that the sources do not hold: "
             f"{first_names(unknown)}{encoding_hint(unknown)}"
         )
+    held = [names[row or 0] for row in rows]
+    require_labels(path, held, labels)
+    text_of = {name: label or "" for name, label in zip(held, labels, strict=True)}
     if left := [name for name in names if name not in text_of]:
         raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}; add a line for each")
     ids, classes = class_ids(text_of.values(), lists.class_names)
     return {name: ids[text_of[name]] for name in names}, classes
 
 
-def _require_one(path: Path | str, name: str, first: str, label: str | None) -> None:
-    """Raise UserError unless a label is one class: not empty, negative or several ids, and that of earlier lines."""
-    if not label:
-        raise UserError(f"{path} has an empty label for {printable(name)}")
-    if is_number(label) and label.startswith("-"):
-        raise UserError(f"{path} has the label {label} for {printable(name)}: class ids are 0 or more")
-    if SEVERAL.fullmatch(label):
-        raise UserError(f"{path} has several labels for {printable(name)}, {printable(label)}: a video has one class")
-    if label != first:
-        raise UserError(f"{path} has two labels for {printable(name)}: {printable(first)} and {printable(label)}")
-
-
-def ambiguous(path: Path | str, known: Names, name: str) -> str:
-    """Return the message for a name that matches several videos."""
-    candidates = first_names(sorted(known.candidates(name)))
-    return f"{path}: {printable(name)} may be any of {candidates}; write the name with its folders"
-
-
 def require_labels(path: Path | str, names: Sequence[str], labels: Sequence[str | None]) -> None:
-    """Raise UserError unless every video of a list has one label, and none is a negative number."""
-    first: dict[str, str] = {}
+    """Raise UserError unless every video of a list has one class: not an empty label, a negative or several ids."""
+    of: dict[str, str] = {}
     for name, label in zip(names, labels, strict=True):
-        _require_one(path, name, first.setdefault(name, label or ""), label)
+        if not label:
+            raise UserError(f"{path} has an empty label for {printable(name)}")
+        if is_number(label) and label.startswith("-"):
+            raise UserError(f"{path} has the label {label} for {printable(name)}: class ids are 0 or more")
+        if SEVERAL.fullmatch(label):
+            raise UserError(
+                f"{path} has several labels for {printable(name)}, {printable(label)}: a video has one class"
+            )
+        if (first := of.setdefault(name, label)) != label:
+            raise UserError(f"{path} has two labels for {printable(name)}: {printable(first)} and {printable(label)}")
 
 
 def class_ids(
@@ -119,11 +104,9 @@ def class_ids(
         base: the integer of the first class. None: 0 if any label is 0, else 1.
     """
     distinct = set(labels)
-    if makers:
-        return {name: number for number, name in enumerate(makers)}, tuple(makers)
-    if not all(map(is_number, distinct)):
-        classes = sorted(distinct)
-        return {name: number for number, name in enumerate(classes)}, tuple(classes)
+    if makers or not all(map(is_number, distinct)):
+        classes = tuple(normalize("NFC", name) for name in makers) or tuple(sorted(distinct))
+        return {name: number for number, name in enumerate(classes)}, classes
     numbers = {label: int(label) for label in distinct if len(label) < MAX_DIGITS}
     largest = max(distinct, key=lambda label: numbers.get(label, MAX_CLASSES))
     if numbers.get(largest, MAX_CLASSES) >= MAX_CLASSES:
@@ -135,7 +118,7 @@ def class_ids(
 
 
 def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None) -> Sequence[str | None] | None:
-    """Return the labels of a reading; None if it has none, or if their column is ambiguous.
+    """Return the labels of a reading, in Unicode's composed form; None if it has none, or if they are ambiguous.
 
     A column of numbers can be labels if it starts at 0 or 1 and does not count the videos' frames. Of two such
     columns, one that is the same on all lines is no labels: it may be the first frame. Else the labels are the one that
@@ -145,7 +128,7 @@ def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None
         num_frames: int (N,), the frames of each video, 0 if unknown.
     """
     if reading.labels is not None:
-        return reading.labels
+        return [label and normalize("NFC", label) for label in reading.labels]
     likely = [column for column in reading.columns if _may_be_classes(column, num_frames)]
     if len(likely) > 1:
         likely = [column for column in likely if len(set(column)) > 1] or likely

@@ -1,9 +1,10 @@
 """Folders of splits and of classes: train/CLASS/VIDEO and val/CLASS/VIDEO, CLASS/VIDEO."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from configs.errors import first_names
 from configs.words import counted
@@ -42,26 +43,27 @@ def split_of(names: Sequence[str]) -> list[str]:
 
 
 def class_folder(names: Sequence[str]) -> list[str | None]:
-    """Return the class folder of each name: its first folder, or the one inside the split's; None if it has none."""
+    """Return the class folder of each name: its first folder, or the one inside the split's; None if it has none.
+
+    In Unicode's composed form: macOS may write the same folder in another form than Linux.
+    """
     level = split_level(names)
     place = 0 if level is None else level + 1
     parts = [name.split("/") for name in names]
-    return [of[place] if len(of) > place + 1 else None for of in parts]
+    return [normalize("NFC", of[place]) if len(of) > place + 1 else None for of in parts]
 
 
 def describe_classes(index: Index) -> list[str]:
     """Describe the classes and the splits of a dataset, one line each."""
-    names = index.names.texts()
-    splits: dict[str, int] = defaultdict(int)
-    for split in split_of(names):
-        splits[split] += bool(split)
+    splits = Counter(split for split in split_of(index.names.texts()) if split)
     unlabeled = int((index.labels < 0).sum())
     some = f", {counted(unlabeled, 'video')} without one" if unlabeled else ""
     lines = [f"classes: {len(index.class_names)} ({first_names(index.class_names)}){some}"]
     if not index.class_names:
         lines = ["classes: none; they come from folders of classes, or from --labels LIST"]
-    if found := {split: count for split, count in sorted(splits.items()) if count}:
-        lines.append("splits: " + ", ".join(f"{split} ({counted(count, 'video')})" for split, count in found.items()))
+    if splits:
+        counts = (f"{split} ({counted(count, 'video')})" for split, count in sorted(splits.items()))
+        lines.append(f"splits: {', '.join(counts)}")
     return lines
 
 

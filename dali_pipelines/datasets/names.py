@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from unicodedata import normalize
 
-from configs.errors import UserError, printable
+from configs.errors import UserError, first_names, printable
 from dali_pipelines.store.files import VIDEO_SUFFIXES
 
 AMBIGUOUS = -1
@@ -131,13 +131,8 @@ class _Keys:
 def match(names: Names, ways: Sequence[Sequence[str]], path: Path | str) -> tuple[int, list[int | None]]:
     """Return the index of the reading that finds the most videos, the first on ties, and its rows (`Names.find`).
 
-    If no reading finds any video, take the one with the shortest names: they contain no labels.
-
-    Args:
-        path: the list, for the error.
-
-    Raises:
-        UserError: names of two different videos match the same row, as "x/a" and "y/a" would both match "a".
+    If no reading finds any video, take the one with the shortest names: they contain no labels. UserError, about the
+    list `path`, if a name matches several videos, or two names the same one, as "x/a" and "y/a" would match "a".
     """
     best, found = min(range(len(ways)), key=lambda way: sum(map(len, ways[way]))), list[int | None]()
     lost = len(ways[0])
@@ -148,15 +143,18 @@ def match(names: Names, ways: Sequence[Sequence[str]], path: Path | str) -> tupl
         if not without:
             break
     found = found or [None] * len(ways[best])
-    _refuse_two_names(names, ways[best], found, path)
+    _require_distinct(names, ways[best], found, path)
     return best, found
 
 
-def _refuse_two_names(names: Names, written: Sequence[str], rows: Sequence[int | None], path: Path | str) -> None:
+def _require_distinct(names: Names, written: Sequence[str], rows: Sequence[int | None], path: Path | str) -> None:
     first: dict[int, str] = {}
     for row, name in zip(rows, written, strict=True):
-        if row is None or row == AMBIGUOUS:
+        if row is None:
             continue
+        if row == AMBIGUOUS:
+            candidates = first_names(sorted(names.candidates(name)))
+            raise UserError(f"{path}: {printable(name)} may be any of {candidates}; write the name with its folders")
         other = first.setdefault(row, name)
         if other != name and not _one_ends_in_the_other(name, other):
             held = (*names.names, *names.quarantined)[row]

@@ -13,15 +13,8 @@ from configs.schema import Data, LabeledData
 from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
 from dali_pipelines.datasets.formats import Reading, is_number, read_lists
-from dali_pipelines.datasets.labels import (
-    ambiguous,
-    base_note,
-    class_ids,
-    label_column,
-    one_to_one,
-    require_labels,
-)
-from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
+from dali_pipelines.datasets.labels import base_note, class_ids, label_column, one_to_one, require_labels
+from dali_pipelines.datasets.names import Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists, is_url, joined
@@ -169,8 +162,6 @@ def select_entries(
     names = Names(index.names.texts(), [*reason_of])
     way, rows = match(names, [reading.names for reading in readings], list_file)
     reading = readings[way]
-    if AMBIGUOUS in rows:
-        raise UserError(ambiguous(list_file, names, reading.names[rows.index(AMBIGUOUS)]))
     absent = [name for name, row in zip(reading.names, rows, strict=True) if row is None]
     if absent and (missing == "error" or len(absent) == len(rows)):
         raise UserError(_absent_message(index, names, absent, list_file, everything=len(absent) == len(rows)))

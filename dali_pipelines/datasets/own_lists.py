@@ -30,7 +30,7 @@ def is_users(path: Path, names: Sequence[str]) -> bool:
 
 
 def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool:
-    """Write names to a list, one per line; if the file is the user's, leave it alone and return False."""
+    """Write names to a list; if the file is the user's, leave it alone and return False."""
     if is_users(path, names):
         return False
     data = _content(names)
@@ -65,6 +65,9 @@ def splits_note(root: Path | str) -> list[str]:
 
 
 def _content(names: Sequence[str]) -> bytes:
+    """Return one name per line, or JSON if a name would not be read from its line as it is."""
+    if any(name != name.strip() or "\n" in name or "\r" in name for name in names):
+        return (json.dumps(names, indent=0) + "\n").encode()
     return "".join(f"{name}\n" for name in names).encode(errors="surrogateescape")
 
 

@@ -49,10 +49,8 @@ class PassedOver:
 class Search:
     """Search folders for video files, folders of numbered pictures and archives.
 
-    Links are followed last, so a folder that is also linked keeps its own path.
-
-    Args:
-        outside: a dataset whose own folders are not searched.
+    Links are followed last, so a folder that is also linked keeps its own path. The own folders of the dataset
+    `outside` are not searched.
     """
 
     def __init__(self, passed: PassedOver, *, outside: Path) -> None:

@@ -97,15 +97,10 @@ def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -
 
 
 def _software_only(index: Index) -> Counter[str]:
-    """Count the videos that a GPU decodes to wrong frames; in older indexes, only what `prepare` encoded is trusted."""
-    if index.software_only is None:
-        unknown = index.sources.lengths > 0
-        for form, text in enumerate(index.formats):
-            unknown |= (index.format_ids == form) & (text.split()[0] in ("vp8", "vp9"))
-        reason = "an older version indexed them: prepare them again to have them decoded on the GPU"
-        return Counter({reason: int(unknown.sum())} if unknown.any() else {})
-    flagged = np.flatnonzero(index.software_only.lengths)
-    return Counter(f"{shown(index.software_only.text(row))}, which GPU decoders get wrong" for row in flagged.tolist())
+    """Count the videos that a GPU decodes to wrong frames, by reason."""
+    reasons = index.software_only
+    flagged = np.flatnonzero(reasons.lengths).tolist()
+    return Counter(f"{shown(reasons.text(row))}, which GPU decoders get wrong" for row in flagged)
 
 
 def probe(index: Index, *, device_id: int | None) -> str:

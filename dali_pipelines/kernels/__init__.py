@@ -5,14 +5,43 @@ NumPy takes five to thirty times as long (bench/NOTES.md).
 
 import ctypes
 from collections.abc import Sequence
-from typing import Protocol
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dali_pipelines.kernels import reference
 from dali_pipelines.kernels.axis import Axis, CFilter
-from dali_pipelines.kernels.library import load
+
+VERSION = 2
+"""Version of the functions in kernels.c, to reject a library left over from another version."""
+POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+ARGUMENTS = {
+    "cut": [*[POINTER] * 3, *[LONG] * 3, *[POINTER] * 4],
+    "recolor": [POINTER, POINTER, INT, INT],
+    "gather": [POINTER, POINTER, INT, INT, POINTER],
+    "blur": [POINTER, INT, INT, INT, POINTER, INT, POINTER],
+    "paste": [POINTER, INT, INT, POINTER, INT, INT, POINTER, POINTER, POINTER],
+}
+
+
+def load() -> ctypes.CDLL | None:
+    """Load the library that setuptools compiled; None if there is none for this machine and version."""
+    found = find_spec("dali_pipelines.kernels.native")
+    if found is None or found.origin is None:
+        return None
+    try:
+        library = ctypes.CDLL(found.origin)
+        if ctypes.c_int.in_dll(library, "version").value != VERSION:
+            return None
+    except (OSError, ValueError):  # for another kind of machine; without a version
+        return None
+    for name, arguments in ARGUMENTS.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
+    return library
+
 
 NATIVE = load()
 """The compiled library, or None."""
@@ -37,15 +66,6 @@ def _counts(clip: Pixels) -> tuple[int, int]:
     return len(clip), clip.shape[1] * clip.shape[2]
 
 
-class Plane(Protocol):
-    """An 8-bit plane of a frame decoded by PyAV."""
-
-    @property
-    def buffer_ptr(self) -> int: ...
-    @property
-    def line_size(self) -> int: ...
-
-
 class Cut:
     """Crop and scale three planes, and convert them to RGB.
 
@@ -66,8 +86,8 @@ class Cut:
         self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
         self._constant = *strides, ctypes.addressof(self._filters), _at(self.matrix), _at(self._room)
 
-    def __call__(self, planes: Sequence[Plane], out: NDArray[np.uint8]) -> None:
-        """Crop a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
+    def __call__(self, planes: Sequence[Any], out: NDArray[np.uint8]) -> None:
+        """Crop the 8-bit planes of a frame of PyAV, and write it to `out`, uint8 (height, width, 3), contiguous."""
         if NATIVE is None or not self._inside:
             out[...] = reference.cut(planes, self.axes, self.matrix)
         else:

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-const int version = 2; /* of the arguments of the functions that Python calls; see library.py */
+const int version = 2; /* of the arguments of the functions that Python calls; see __init__.py */
 
 /* One clone per generation of processors; the dynamic linker picks. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && __GNUC__ >= 12

@@ -35,7 +35,6 @@ from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packi
 from dali_pipelines.prepare.summary import summary
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.entry import Entry, Stamp
-from dali_pipelines.store.files import INDEX_FILE
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.place import Place
@@ -49,7 +48,9 @@ def main(argv: list[str]) -> int:
         print(missing(options.out))
         return 0
     if options.merge:
-        return _merge(options.out)
+        index, quarantined = merge(options.out)
+        print(f"{options.out}: {counted(len(index), 'video')} of all parts, {index.num_frames.sum()} frames")
+        return _finish(index, quarantined)
     try:
         return _prepare(options)
     except KeyboardInterrupt:
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
 def _prepare(options: argparse.Namespace) -> int:
     out, how = options.out, chosen(options)
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
-    require_free(out, (INDEX_FILE, QUARANTINE_FILE), options.sources)
+    require_free(out, options.sources)
     found = find_videos(options.sources, outside=out)
     videos = found.videos
     labels, class_names = read_labels(options.labels, videos, given=found.labels)
@@ -78,7 +79,6 @@ def _prepare(options: argparse.Namespace) -> int:
     with Journal(folder, settings) as journal:
         stamps = {name: Stamp.of(source) for name, source in videos.items()}
         jobs = jobs_left(videos, stamps, journal, out, how)
-        again = {job.name for job in jobs if (entry := journal.entries.get(job.name)) and entry.passing}
         require_own_files(out, journal, (job.name for job in jobs if job.writes), alone=part is None)
         if part:
             part.begin(out)
@@ -98,7 +98,7 @@ def _prepare(options: argparse.Namespace) -> int:
             part.end(out, labels, class_names, stored=len(records))
 
     for line in (
-        *summary(out, entries, videos, tried={job.name for job in jobs}, again=again),
+        *summary(out, entries, videos, tried={job.name for job in jobs}),
         *packing_notes(journal, records, labels),
         *unused_files(out, journal, entries),
     ):
@@ -111,13 +111,6 @@ def _prepare(options: argparse.Namespace) -> int:
     if part:
         return _status(folder, len(quarantined), len(videos))
     return _finish(Index.load(out), len(quarantined))
-
-
-def _merge(out: Path) -> int:
-    """Make the dataset from its parts."""
-    index, quarantined = merge(out)
-    print(f"{out}: {counted(len(index), 'video')} of all parts, {index.num_frames.sum()} frames")
-    return _finish(index, quarantined)
 
 
 def _finish(index: Index, quarantined: int) -> int:

@@ -24,15 +24,9 @@ def run_on_ray(
 ) -> Iterator[tuple[Job, Result | Crashed]]:
     """Yield (job, function(job)) as jobs finish on a Ray cluster; `Crashed` for a job that kept killing workers.
 
-    The cluster is that of RAY_ADDRESS or of this machine (`ray start`); if there is none, one is started here for the
-    run. Every node needs clipfeed and the same paths of sources and dataset.
-
-    Args:
-        workers: cores of a cluster started here.
-
-    Raises:
-        UserError: Ray is not installed, or there is no cluster at RAY_ADDRESS.
-        Exception: what the function raised.
+    The cluster is that of RAY_ADDRESS or of this machine (`ray start`); if there is none, one of `workers` cores is
+    started here for the run. Every node needs clipfeed and the same paths of sources and dataset. UserError if Ray is
+    not installed, or there is no cluster at RAY_ADDRESS. What the function raises is raised here.
     """
     try:
         import ray

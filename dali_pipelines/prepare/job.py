@@ -62,11 +62,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a video cannot be stored.
+    """Why a video cannot be stored, in one line.
 
-    Attributes:
-        reason: one line.
-        passing: the cause if it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
+    `passing` is the cause if it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
     """
 
     reason: str
@@ -128,16 +126,11 @@ def _passing_cause(error: BaseException) -> str:
         if cause := PASSING.get(getattr(chain, "errno", None) or 0):
             return cause
         chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
-    return "" if _has_room() else "memory"
-
-
-def _has_room() -> bool:
-    """Tell whether memory can still be allocated. Decoders without memory often report invalid data."""
-    try:
+    try:  # decoders without memory often report invalid data
         mmap.mmap(-1, ROOM).close()
     except OSError:
-        return False
-    return True
+        return "memory"
+    return ""
 
 
 def store_all(
@@ -153,7 +146,6 @@ def store_all(
 
     Args:
         run: maps a function over jobs, in any order: one of `ENGINES`.
-        stamps: of the sources, by name.
         packer: gets each stored video.
         done: number of videos already stored, for the progress bar.
     """

@@ -15,8 +15,7 @@ from dali_pipelines.store.record import Record
 def merge(root: Path) -> tuple[Index, int]:
     """Merge the parts' indexes and quarantines into the dataset's; return the index and how many are quarantined.
 
-    Raises:
-        UserError: a part is not finished, or the parts have not seen the same videos and classes.
+    UserError if a part is not finished, or the parts have not seen the same videos and classes.
     """
     parts = all_parts(root)
     if unfinished := missing(root):

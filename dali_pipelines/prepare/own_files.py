@@ -6,36 +6,31 @@ from pathlib import Path
 
 from configs.errors import UserError, first_names
 from configs.words import counted
+from dali_pipelines.datasets.fates import QUARANTINE_FILE
 from dali_pipelines.store.entry import Entry
-from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
+from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
 from dali_pipelines.store.journal import Journal
 
 WAY_OUT = "give another --out, or move it"
 
 
-def require_free(out: Path, files: Iterable[str], sources: Iterable[Path | str]) -> None:
-    """Raise UserError if a first run in `out` would overwrite a file, or if a source is among the dataset's videos.
-
-    Args:
-        files: names of files that every run writes.
-    """
+def require_free(out: Path, sources: Iterable[Path | str]) -> None:
+    """Raise UserError if a first run in `out` would overwrite a file, or if a source is among the dataset's videos."""
     own = os.path.realpath(out / VIDEO_FOLDER)
     for source in sources:
         if f"{os.path.realpath(source)}/".startswith(f"{own}/"):
             raise UserError(
                 f"{source} lies in {out / VIDEO_FOLDER}, where the dataset's own files go: give another --out"
             )
-    is_ours = (out / JOURNAL_FILE).exists() or (out / PART_FOLDER).is_dir()
-    for file in files if not is_ours else ():
-        _require_absent(out / file)
+    if not ((out / JOURNAL_FILE).exists() or (out / PART_FOLDER).is_dir()):
+        for file in (INDEX_FILE, QUARANTINE_FILE):
+            _require_absent(out / file)
 
 
 def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alone: bool) -> None:
     """Raise UserError for a file among the dataset's videos that the journal does not know.
 
-    Args:
-        names: of the videos to write.
-        alone: no other run writes videos to `out`, so all files there can be checked.
+    That is one of `names`, which will be written, or any if `alone`: no other run writes videos to `out`.
     """
     for name in names:
         if name not in journal.known:

@@ -55,9 +55,7 @@ class Part:
     def end(self, root: Path, labels: Mapping[str, int], class_names: Iterable[str], *, stored: int) -> None:
         """Mark the part finished, with `stored` videos in its index.
 
-        Args:
-            labels: class ids by name, of all videos of the dataset; must be the same in all parts.
-            class_names: of all classes, likewise.
+        `labels`, of all videos of the dataset, and `class_names` must be the same in all parts.
         """
         seen = hashlib.sha256(repr((sorted(labels.items()), *class_names)).encode()).hexdigest()
         done = {"stored": stored, "of": len(labels), "seen": seen}
@@ -75,8 +73,7 @@ class Part:
 def choose_part(option: str | None, root: Path, environment: Mapping[str, str]) -> Part | None:
     """Return the part of `--shard I/N`, else that of the Slurm array task; None to prepare all videos.
 
-    Raises:
-        UserError: not a part, a number of parts other than the dataset's, or a dataset not made in parts.
+    UserError if it is no part, the dataset has another number of parts, or was not made in parts.
     """
     pinned = _pinned(root)
     if option is not None:
@@ -124,12 +121,9 @@ def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part
 
 
 def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
-    """Record the number of parts and their common settings, unless another task has done so.
+    """Record the number of parts and their common settings; UserError if another task has recorded others.
 
     The file is written in a temporary folder, which is then renamed: of many tasks on many machines, one wins.
-
-    Raises:
-        UserError: another task has other settings or another number of parts.
     """
     mine = {"parts": part.count, "first": part.first, "settings": json.loads(json.dumps(settings))}
     temporary = root / f".{PART_FOLDER}-{uuid.uuid4().hex}"

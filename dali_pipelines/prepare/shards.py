@@ -50,13 +50,8 @@ class Packer:
     """Move the loose videos of a dataset into shards of at most `limit` bytes, unless a single video is larger.
 
     A shard is claimed, written and recorded in the journal before its videos are removed from `videos/`. A run
-    interrupted at any point resumes from there.
-
-    Args:
-        prefix: of the shards' names, if several runs write into one folder.
-
-    Raises:
-        UserError: there is a shard that the journal does not know, or the disk is full.
+    interrupted at any point resumes from there. UserError if there is a shard that the journal does not know, or the
+    disk is full. `prefix` begins the shards' names, if several runs write into one folder.
     """
 
     def __init__(
@@ -71,7 +66,8 @@ class Packer:
 
     def add(self, name: str) -> None:
         """Add a video from `videos/`; first write the pending shard if the video does not fit in."""
-        size = _packed_size(video_path(self.root, name).stat().st_size)
+        size = video_path(self.root, name).stat().st_size
+        size = -(-size // BLOCK) * BLOCK + 8 * BLOCK  # at most, with its class and long names
         if self._loose and self._bytes + size + tarfile.RECORDSIZE > self.limit:
             self.flush()
         self._loose.append(name)
@@ -167,8 +163,3 @@ def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
     member.size = file.seek(0, os.SEEK_END)
     file.seek(0)
     tar.addfile(member, file)
-
-
-def _packed_size(size: int) -> int:
-    """Return the most bytes that a video of `size` bytes takes in a shard, with its class and long names."""
-    return -(-size // BLOCK) * BLOCK + 8 * BLOCK

@@ -11,21 +11,9 @@ from dali_pipelines.store.record import Record
 
 
 def summary(
-    out: Path,
-    entries: Mapping[str, Entry],
-    videos: Mapping[str, Place],
-    *,
-    tried: Collection[str],
-    again: Collection[str],
+    out: Path, entries: Mapping[str, Entry], videos: Mapping[str, Place], *, tried: Collection[str]
 ) -> Iterator[str]:
-    """Yield lines about what was prepared.
-
-    Args:
-        entries: journal entries of all videos.
-        videos: places of all videos.
-        tried: names of videos that this run tried to store.
-        again: names in `tried` that failed in an earlier run.
-    """
+    """Yield lines about what was prepared; `tried` are the names of the videos that this run tried to store."""
     stored = {name: (entry.record, entry.stamp) for name, entry in entries.items() if entry.record is not None}
     if stored:
         yield from _of_records(out, [record for record, _ in stored.values()], new=len(stored.keys() & tried))
@@ -34,11 +22,6 @@ def summary(
         size = sum(record.size for record, _ in stored.values())
         saved = f", {abs(1 - size / sources):.0%} {'saved' if size < sources else 'more now'}" if sources else ""
         yield f"sources: {sources / 1e6:.1f} MB{saved}"
-    if again:
-        yield (
-            f"tried again {counted(len(again), 'video')} that had failed for a passing cause: "
-            f"{len(stored.keys() & again)} stored now"
-        )
     if passing := Counter(entry.passing for entry in entries.values() if entry.passing):
         causes = ", ".join(f"{count} {cause}" for cause, count in passing.most_common())
         count = counted(passing.total(), "video")

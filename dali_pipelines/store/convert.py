@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -41,40 +42,45 @@ def orientation(frame: VideoFrame) -> tuple[Filter, ...]:
     return tuple((name, "") for name, entry in (("hflip", a), ("vflip", d)) if entry < 0)
 
 
-def upright_size(frame: VideoFrame, pixel_aspect: Fraction = SQUARE) -> tuple[int, int]:
-    """Return width and height of the upright frame in square pixels.
+def oriented(frames: Iterable[VideoFrame], *, lasting: bool) -> Iterator[tuple[VideoFrame, tuple[Filter, ...]]]:
+    """Yield each frame with the filters of its orientation.
 
-    Args:
-        pixel_aspect: width over height of the frame's pixels.
+    If it is `lasting`, a display matrix applies until the next one: H.264 and HEVC attach it to some pictures only.
+    """
+    turn: tuple[Filter, ...] = ()
+    for frame in frames:
+        if not lasting or frame.side_data.get("DISPLAYMATRIX") is not None:
+            turn = orientation(frame)
+        yield frame, turn
+
+
+def upright_size(frame: VideoFrame, turn: tuple[Filter, ...], pixel_aspect: Fraction = SQUARE) -> tuple[int, int]:
+    """Return width and height of a frame in square pixels, turned by the filters of its orientation.
+
+    `pixel_aspect` is width over height of the frame's pixels.
     """
     width, height = round(frame.width * pixel_aspect), frame.height
-    return (height, width) if any(name == "transpose" for name, _ in orientation(frame)) else (width, height)
+    return (height, width) if any(name == "transpose" for name, _ in turn) else (width, height)
 
 
 class Converter:
-    """Send frames through a chain of filters that is rebuilt when their size or format changes.
+    """Send frames through a chain of filters that is rebuilt when their size, format or orientation changes."""
 
-    Args:
-        turn: first rotate and mirror frames as players do. A display matrix applies until the next one: H.264 and HEVC
-            attach it to some pictures only.
-    """
-
-    def __init__(self, *filters: Filter, turn: bool = False) -> None:
+    def __init__(self, *filters: Filter) -> None:
         self.filters = filters
-        self.turn = turn
-        self._orientation: tuple[Filter, ...] = ()
         self._built_for: tuple[object, ...] = ()
         self._graph: Graph  # kept: its filters do not keep it alive
         self._source: FilterContext
         self._sink: FilterContext
 
-    def __call__(self, frame: VideoFrame) -> VideoFrame:
-        """Convert a frame and clear its picture type, or an encoder would repeat the source's key frames."""
-        if self.turn and frame.side_data.get("DISPLAYMATRIX") is not None:
-            self._orientation = orientation(frame)
-        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, self._orientation)
+    def __call__(self, frame: VideoFrame, turn: tuple[Filter, ...] = ()) -> VideoFrame:
+        """Convert a frame, first by the filters `turn`.
+
+        Its picture type is cleared, or an encoder would repeat the source's key frames.
+        """
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turn)
         if kind != self._built_for:
-            self._build(frame, self._orientation)
+            self._build(frame, turn)
             self._built_for = kind
         self._source.push(frame)
         picture = self._sink.pull()
@@ -98,11 +104,11 @@ class Converter:
 
 
 def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Converter:
-    """Return a converter to upright yuv420p of one size in BT.601 limited range, or to yuvj420p in full range.
+    """Return a converter to yuv420p of one size in BT.601 limited range, or to yuvj420p in full range.
 
     DALI and NVDEC decode everything as BT.601, so the source's tagged matrix and range are converted here, once.
     Untagged sources count as BT.601 limited, as in FFmpeg.
     """
     levels = "tv" if pix_fmt == "yuv420p" else "pc"
     scale = f"{width}:{height}:flags=area:out_color_matrix=bt601:out_range={levels}"
-    return Converter(("scale", scale), ("setsar", "1"), ("format", pix_fmt), turn=True)
+    return Converter(("scale", scale), ("setsar", "1"), ("format", pix_fmt))

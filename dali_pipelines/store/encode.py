@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError
 from configs.words import counted
-from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
+from dali_pipelines.store.convert import SQUARE, Filter, oriented, store_converter, upright_size
 from dali_pipelines.store.encoders import ENCODERS, open_output
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
@@ -94,7 +94,8 @@ def rounded(side: float) -> int:
 
 def write_frames(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fraction | int, settings: Encoding) -> Record:
     """Encode RGB frames, uint8 (H,W,3) each, into the fragmented MP4 `path`."""
-    return _write(path, (VideoFrame.from_ndarray(f, format="rgb24") for f in frames), Fraction(fps), settings)
+    rgb = (VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
+    return _write(path, oriented(rgb, lasting=False), Fraction(fps), settings)
 
 
 def write_video(path: Path, source: Place | Path, settings: Encoding) -> Record:
@@ -103,12 +104,13 @@ def write_video(path: Path, source: Place | Path, settings: Encoding) -> Record:
     A variable frame rate becomes constant, and no frame is dropped or repeated. Pixels become square.
     """
     with open_source(source) as video:
-        return _write(path, video.frames(), video.fps, settings, video.pixel_aspect, video.notes)
+        frames = oriented(video.frames(), lasting=video.codec in ("h264", "hevc"))
+        return _write(path, frames, video.fps, settings, video.pixel_aspect, video.notes)
 
 
 def _write(
     path: Path,
-    frames: Iterator[VideoFrame],
+    frames: Iterator[tuple[VideoFrame, tuple[Filter, ...]]],
     fps: Fraction,
     settings: Encoding,
     pixel_aspect: Fraction = SQUARE,
@@ -117,7 +119,7 @@ def _write(
     first = next(frames, None)
     if first is None:
         raise VideoError("there are no frames to encode")
-    shown = upright_size(first, pixel_aspect)
+    shown = upright_size(*first, pixel_aspect)
     width, height = settings.target(*shown)
     encoder = ENCODERS[settings.codec]
     convert = store_converter(width, height, pix_fmt=encoder.pix_fmt)
@@ -131,9 +133,9 @@ def _write(
             context.thread_count = 1  # one process per core is faster than many threads in one process
             context.colorspace = Colorspace.ITU601
             context.color_range = ColorRange.MPEG if encoder.pix_fmt == "yuv420p" else ColorRange.JPEG
-            for count, frame in enumerate(itertools.chain([first], frames), start=1):
-                sizes.add((frame.width, frame.height))
-                picture = convert(frame)
+            for count, (frame, turn) in enumerate(itertools.chain([first], frames), start=1):
+                sizes.add(upright_size(frame, turn))
+                picture = convert(frame, turn)
                 picture.pts, picture.time_base = count - 1, 1 / fps
                 if settings.gop == 1:
                     picture.pict_type = PictureType.I

@@ -14,15 +14,13 @@ from dali_pipelines.store.files import named
 
 @dataclass(frozen=True)
 class Encoder:
-    """An FFmpeg encoder and its options, in which `{gop}` and `{crf}` are filled in.
-
-    Attributes:
-        crf: the default quality; `scale`: best and worst value.
-    """
+    """An FFmpeg encoder and its options, in which `{gop}` and `{crf}` are filled in."""
 
     name: str
     crf: int
+    """The default quality."""
     scale: tuple[int, int]
+    """The best and the worst value of it."""
     fixed: dict[str, str]
     crf_of_key_frames: int | None = None
     """The default quality at a GOP of 1, if it differs."""
@@ -88,14 +86,9 @@ ENCODERS = {
 
 @contextmanager
 def open_output(path: Path, container: str, options: Mapping[str, str]) -> Iterator[OutputContainer]:
-    """Open a file for FFmpeg to write.
+    """Open a file for FFmpeg to write; `options` are for the muxer of `container`.
 
-    Args:
-        container: FFmpeg's name of the container.
-        options: for its muxer.
-
-    Raises:
-        OSError: at the end of the block, if not all could be written. FFmpeg alone does not report a full disk.
+    OSError at the end of the block if not all could be written. FFmpeg alone does not report a full disk.
     """
     with path.open("wb", buffering=0) as file:
         sink = _Sink(file.fileno())

@@ -1,17 +1,13 @@
-"""A finished video as a line of the journal of `prepare`, also in the forms of older versions."""
+"""A finished video as a line of the journal of `prepare`."""
 
 import base64
-import itertools
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.listing import list_folder, size_and_time
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.remux import UNENCODED
 from dali_pipelines.store.storage import is_url, joined
 from dali_pipelines.store.units import PackedFragments, unpack_units
 
@@ -29,16 +25,13 @@ class Stamp:
 
         Zeros if nothing is there, as at the end of a broken link, and for a folder at a URL.
         """
-        location = place.location
+        location, is_folder = place.location, place.kind == "folder"
         try:
-            if is_url(location) and place.kind == "folder":
-                return cls(0, 0)
             if is_url(location):
-                return cls(*size_and_time(location))
+                return cls(0, 0) if is_folder else cls(*size_and_time(location))
             found = [os.stat(location)]
-            if place.kind == "folder":
-                names = [entry.name for entry in list_folder(location) if entry.kind == "file"]
-                found += [os.stat(joined(location, name)) for name in names]
+            if is_folder:
+                found += [os.stat(joined(location, each.name)) for each in list_folder(location) if each.kind == "file"]
         except OSError:
             return cls(0, 0)
         return cls(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
@@ -46,12 +39,9 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished video.
+    """A finished video: its record, or the reason why it is quarantined.
 
-    Attributes:
-        record: None if the video is quarantined.
-        reason: why it is quarantined.
-        passing: the cause, such as "memory", if it is not the file's fault and the next run retries; else empty.
+    `passing` is the cause, such as "memory", if it is not the file's fault and the next run retries; else empty.
     """
 
     stamp: Stamp
@@ -63,17 +53,6 @@ class Entry:
     def full_reason(self) -> str:
         """The reason, and whether the next run retries."""
         return f"{self.reason} (the next run tries again: {self.passing})" if self.passing else self.reason
-
-    def packed(self) -> "Entry":
-        """Return the same entry with the fragments as a table, in a hundredth of the memory."""
-        if self.record is None:
-            return self
-        return replace(self, record=replace(self.record, fragments=PackedFragments.of(self.record.fragments)))
-
-
-def is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Tell whether a line is from an older version that did not check for errors of GPU decoders."""
-    return settings["codec"] in UNENCODED and "software_only" not in line.get("record", {"software_only": ""})
 
 
 def to_line(entry: Entry) -> dict[str, Any]:
@@ -89,21 +68,8 @@ def from_line(line: dict[str, Any]) -> Entry:
     """Return the entry of a line; errors of any kind if it is damaged."""
     stamp = Stamp(**line["stamp"])
     if "reason" in line:
-        return Entry(stamp, None, line["reason"], line.get("passing", ""))
+        return Entry(stamp, None, line["reason"], line["passing"])
     fields = line["record"]
-    if isinstance(fields["fragments"], str):
-        packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))
-        unpack_units(packed.table)  # ValueError for a damaged line
-    else:  # an older version wrote all numbers out
-        packed = PackedFragments.of(_all_numbers(fields))
+    packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))
+    unpack_units(packed.table)  # ValueError for a damaged line
     return Entry(stamp, Record(**{**fields, "fragments": packed, "notes": tuple(fields["notes"])}))
-
-
-def _all_numbers(fields: dict[str, Any]) -> list[Fragment]:
-    """Return the fragments of an older line; the oldest have only size and frames of each."""
-    lines: list[list[int]] = fields["fragments"]
-    if len(lines[0]) == 4:
-        return [Fragment(offset, size, frames, bool(deflated)) for offset, size, frames, deflated in lines]
-    fields["container"] = "mp4" if fields["init_size"] else "file"
-    starts = itertools.accumulate((size for size, _ in lines), initial=fields["init_size"])
-    return [Fragment(start, size, frames) for start, (size, frames) in zip(starts, lines, strict=False)]

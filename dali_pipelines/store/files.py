@@ -4,6 +4,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -54,46 +55,36 @@ def replacing(path: Path) -> Iterator[Path]:
     """Replace a file in one step: yield a temporary file next to `path`, which takes its place at the end.
 
     If the block raises, the temporary file is removed. The data is flushed to disk before the rename. A second process
-    that writes the same path waits for the first.
-
-    Raises:
-        OSError: the file cannot be written, as on a full disk. It names `path`, as do OSErrors of the block that name
-            no file; if the block reads other files, its errors must name them.
+    that writes the same path waits for the first. OSError if the file cannot be written, as on a full disk. It names
+    `path`, as do OSErrors of the block that name no file; if the block reads other files, its errors must name them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
-        with _reserved(temporary):
+        descriptor = _locked(temporary)
+        try:
             yield temporary
             sync(temporary)
             os.replace(temporary, path)
+        except BaseException:  # only then: once it is renamed, the next writer may have a file of this name
+            with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
+                temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too
+            os.close(descriptor)
     except OSError as error:
         if error.filename is None or str(temporary) in (error.filename, error.filename2):
             raise named(error, path) from error
         raise
 
 
-@contextmanager
-def _reserved(path: Path) -> Iterator[None]:
-    """Create a file for this process alone; remove it if the block raises.
-
-    If another process has it, wait. A file that a dead process left is taken over.
-    """
-    descriptor = _locked(path)
-    try:
-        yield
-    except BaseException:  # only then: once it is renamed, the next writer may have a file of this name
-        with suppress(OSError):  # if the disk is no longer writable, the first error is the one to report
-            path.unlink(missing_ok=True)
-        raise
-    finally:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked meanwhile has the descriptor too
-        os.close(descriptor)
-
-
 def _locked(path: Path) -> int:
-    """Open a file and lock it; return its descriptor."""
+    """Create a file for this process alone, or wait for another one that has it; return its descriptor.
+
+    A file that a dead process left is taken over.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):  # some network file systems have no locks
@@ -112,19 +103,13 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write a whole CSV file, header first, as in `write_file`; names that are not UTF-8 keep their bytes."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        csv.writer(file).writerows(rows)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_file(path, text.getvalue())
 
 
 class Appended:
-    """A file, created if missing, to which data is appended entirely or not at all.
-
-    Attributes:
-        size: in bytes.
-    """
+    """A file, created if missing, to which data is appended entirely or not at all; its size is in bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -40,14 +40,10 @@ def leave_in_place(source: Place | Path) -> Record:
 
 
 class Pictures(NamedTuple):
-    """Facts found by decoding a video.
+    """Facts found by decoding a video: its first frame, and the CRC-32 of each RGB frame.
 
-    Attributes:
-        first: the first frame.
-        checksums: CRC-32 of each RGB frame.
-        in_order: whether timestamps increase.
-        interlaced: whether any frame is interlaced.
-        last_time: the latest timestamp, in the stream's time base.
+    Also whether time stamps increase, whether any frame is interlaced, and the latest time stamp, in the stream's time
+    base.
     """
 
     first: VideoFrame

@@ -15,10 +15,9 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.no_index import PREPARE, why_no_index
 from dali_pipelines.store.ragged import Ragged, narrowed
-from dali_pipelines.store.record import ClipError, Container, Record
-from dali_pipelines.store.rows import record_at, table_of
+from dali_pipelines.store.record import ClipError, Record, record_at, table_of
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
-from dali_pipelines.store.table import Table
+from dali_pipelines.store.table import Container, Table
 from dali_pipelines.store.trust import outside, require_inside
 from dali_pipelines.store.units import Units, unpack_units
 
@@ -105,9 +104,9 @@ class Index:
         return self._taken(self.table.fragments)
 
     @property
-    def software_only(self) -> Ragged | None:
-        """`Record.software_only` of each video; None in an index that an older version wrote."""
-        return None if self.table.software_only is None else self._taken(self.table.software_only)
+    def software_only(self) -> Ragged:
+        """`Record.software_only` of each video."""
+        return self._taken(self.table.software_only)
 
     def _column(self, column: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
         return (column if self.rows is None else column[self.rows]).astype(dtype, copy=False)
@@ -187,8 +186,7 @@ class Index:
     def select(self, rows: Sequence[int] | NDArray[np.integer | np.bool_]) -> "Index":
         """Select the videos `rows`, in that order, as a new index; class names and ids stay.
 
-        Args:
-            rows: indices of videos, -1 for the last; or a mask, bool (N,). IndexError if out of range.
+        They are indices, -1 for the last, or a mask, bool (N,). IndexError if one is out of range.
         """
         chosen = np.arange(len(self))[np.asarray(rows) if len(rows) else []]
         return replace(

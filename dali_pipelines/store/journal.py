@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import UserError
-from dali_pipelines.store.entry import Entry, from_line, is_outdated, to_line
+from dali_pipelines.store.entry import Entry, from_line, to_line
 from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, Appended, sync
 from dali_pipelines.store.units import PackedFragments
 
@@ -76,8 +76,7 @@ class Journal:
                 else:
                     if "record" in line and not line["record"].get("source"):
                         self.known.add(line["name"])
-                    if not is_outdated(line, first):
-                        self.entries[line["name"]] = from_line(line)
+                    self.entries[line["name"]] = from_line(line)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             way_out = f"to prepare everything again, delete it, {INDEX_FILE} and videos/"
             raise UserError(f"{path} is damaged ({error}); {way_out}") from error
@@ -93,15 +92,15 @@ class Journal:
 
     def add(self, name: str, entry: Entry) -> None:
         """Append the entry of a finished video at once, so a kill loses only what was in progress."""
-        self.entries[name] = entry = entry.packed()
+        if (record := entry.record) is not None:  # as a table, fragments take a hundredth of the memory
+            entry = replace(entry, record=replace(record, fragments=PackedFragments.of(record.fragments)))
+        self.entries[name] = entry
         self._append({"name": name, **to_line(entry)})
 
     def set_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
         """Record which videos a shard holds; their entries point into it from then on.
 
-        Args:
-            source: path of the shard below the dataset's root.
-            videos: empty to claim the shard before it is written.
+        `source` is its path below the root. `videos` is empty to claim the shard before it is written.
         """
         self._append({"shard": source, "videos": videos})
         sync(self.path)

@@ -25,12 +25,9 @@ INIT_SEGMENTS = 1024  # cached per process, 1 kB each
 def plain_mp4(clip: EncodedClip) -> NDArray[np.uint8]:
     """Return the packets up to the last wanted frame as an MP4 file: uint8 (bytes,).
 
-    `clip.frames` indexes it as it does the clip. Samples are in decoding order, and shown in that of the fragments.
-    An H.264 header that asks for too few surfaces is patched (`_patch_parameter_sets`). Files without an init segment
-    are returned as is.
-
-    Raises:
-        ClipError: the init segment or a fragment is damaged.
+    `clip.frames` indexes it as it does the clip. Samples are in decoding order, and shown in that of the fragments. An
+    H.264 header that asks for too few surfaces is patched (`_patch_parameter_sets`). Files without an init segment are
+    returned as is. ClipError if the init segment or a fragment is damaged.
     """
     if not clip.init_size:
         return clip.data

@@ -39,9 +39,8 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
 def read_npz(data: Buffer) -> dict[str, NDArray[Any]]:
     """Return the arrays of an .npz file as views of its bytes.
 
-    Raises:
-        ValueError: a member is compressed, longer than the file, or not a numeric array of at most two dimensions.
-        Exception: whatever `zipfile` and `np.lib.format` raise on bytes that are not an .npz file.
+    ValueError if a member is compressed, longer than the file, or not a numeric array of at most two dimensions;
+    whatever `zipfile` and `np.lib.format` raise on bytes that are not an .npz file.
     """
     with zipfile.ZipFile(data if isinstance(data, mmap.mmap) else io.BytesIO(data)) as archive:  # type: ignore[arg-type]
         members = archive.infolist()

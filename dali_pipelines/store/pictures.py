@@ -51,8 +51,7 @@ class _Header(NamedTuple):
 class PictureSource:
     """A video made of pictures. They have no frame rate and get DEFAULT_FPS. VideoError for any fault.
 
-    Attributes:
-        record: points to the pictures in place. To make it, all are read and one of each kind is decoded.
+    The record points to the pictures in place. To make it, all are read and one of each kind is decoded.
     """
 
     fps: Fraction = DEFAULT_FPS
@@ -62,6 +61,7 @@ class PictureSource:
     def __init__(self, place: Place) -> None:
         self._place = _resolved(place)
         self.record = _record(self._place)
+        self.codec = self.record.codec
 
     def frames(self) -> Iterator[VideoFrame]:
         """Decode all pictures, as clips of a dataset do; VideoError at the first damaged one."""
@@ -89,15 +89,16 @@ def _record(place: Place) -> Record:
     fragments: list[Fragment] = []
     formats: dict[_Header, str] = {}
     for i, (fragment, data) in enumerate(_units(place)):
-        header = _header(data, f"its picture {_name(place, i)}")
+        what = f"its picture {_name(place, i)}"
+        header = _header(data, what)
         for before in [*formats][:1]:
             if header.size != before.size:
                 now, then = ("x".join(map(str, of.size)) for of in (header, before))
-                raise VideoError(f"its picture {_name(place, i)} is {now}, those before it {then}")
+                raise VideoError(f"{what} is {now}, those before it {then}")
             if header.codec != before.codec:
-                raise VideoError(f"its picture {_name(place, i)} is {header.codec}, those before it {before.codec}")
+                raise VideoError(f"{what} is {header.codec}, those before it {before.codec}")
         if header not in formats:
-            formats[header] = _pix_fmt(data, header.codec, f"its picture {_name(place, i)}")
+            formats[header] = _pix_fmt(data, header.codec, what)
         fragments.append(fragment)
     if len(fragments) < 2:
         raise VideoError("has only one picture, a clip needs motion" if fragments else "has no pictures")

@@ -27,12 +27,9 @@ FLOW = re.compile(r"(?:flow_?.*|[xy]_)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Series:
-    """Names of pictures numbered without gaps, starting at any number.
+    """Names of pictures numbered without gaps, from any number on; `flow` pictures of optical flow are beside them.
 
     The numbers have at least `width` digits: 4 in img_0001.jpg, 1 in 1.jpg to 10.jpg.
-
-    Attributes:
-        flow: how many optical-flow pictures are next to them.
     """
 
     prefix: str
@@ -46,10 +43,8 @@ class Series:
     def of(cls, names: Iterable[str]) -> "Series | None":
         """Find the series among a folder's file names; None if no picture has a number.
 
-        Next to a color series, optical flow is only counted.
-
-        Raises:
-            ValueError: they are not one complete series of at least two.
+        Next to a color series, optical flow is only counted. ValueError if they are not one complete series of at least
+        two.
         """
         found = {name: match for name in sorted(names) if (match := PICTURE.fullmatch(name))}
         if not any(match["number"] for match in found.values()):

@@ -87,13 +87,9 @@ class LocatedClip:
 
 
 def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedClip:
-    """Find the fragments of video `i` that hold `frames`.
+    """Find the fragments of video `i` that hold `frames`: (T,), from the start of the video, in any order.
 
-    Args:
-        frames: (T,), counted from the start of the video, in any order.
-
-    Raises:
-        IndexError: the video does not have these frames.
+    IndexError if the video does not have these frames.
     """
     frames = np.asarray(frames)
     info, units, container = index.info(i), index.units(i), index.container(i)

@@ -76,8 +76,7 @@ class RemoteFiles:
     def _persist(self, requests: list[Request], ask: Ask) -> list[Any]:
         """Return the answer to each request; retry those that fail for a passing cause.
 
-        Raises:
-            OSError: one failed for good, or too often. It names the URL.
+        OSError, naming the URL, if one failed for good, or too often.
         """
         server = "/".join(requests[0][0].split("/", 3)[:3])
         silent, since = self._silent.get(server, (0, 0.0))
@@ -90,7 +89,11 @@ class RemoteFiles:
         for pause in (0.0, *PAUSES)[: 1 if silent else None]:
             time.sleep(pause)
             failures: dict[int, Failure] = {}
-            for number, answer in zip(missing, _caught(ask, fs, [requests[n] for n in missing]), strict=True):
+            try:
+                found = ask(fs, [requests[number] for number in missing])
+            except Exception as error:
+                found = [error] * len(missing)
+            for number, answer in zip(missing, found, strict=True):
                 if isinstance(answer, Exception):
                     failures[number] = failure_of(answer, requests[number][0], requests[number][2])
                 else:
@@ -107,26 +110,15 @@ class RemoteFiles:
         raise last.error
 
 
-def _caught(ask: Ask, fs: AbstractFileSystem, requests: list[Request]) -> list[Any]:
-    """Return the answer to each request, or its exception."""
-    try:
-        return ask(fs, requests)
-    except Exception as error:
-        return [error] * len(requests)
-
-
 def _read(fs: AbstractFileSystem, requests: list[Request]) -> list[bytes | Exception]:
     """Read the bytes of each request, or return its exception."""
     paths = [fs._strip_protocol(location) for location, _, _ in requests]
     starts, ends = [start for _, start, _ in requests], [end for _, _, end in requests]
-    parts = fs.cat_ranges(paths, starts, ends)
-    return [_checked(*part) for part in zip(parts, starts, ends, strict=True)]
-
-
-def _checked(part: bytes | Exception, start: int, end: int) -> bytes | Exception:
-    if isinstance(part, Exception) or len(part) == end - start:
-        return part
-    return ShortError() if len(part) < end - start else NoRangesError()
+    parts: list[bytes | Exception] = fs.cat_ranges(paths, starts, ends)
+    for number, (part, start, end) in enumerate(zip(parts, starts, ends, strict=True)):
+        if not isinstance(part, Exception) and len(part) != end - start:
+            parts[number] = ShortError() if len(part) < end - start else NoRangesError()
+    return parts
 
 
 def blocks_of(spans: Sequence["Span"]) -> Iterator[list["Span"]]:

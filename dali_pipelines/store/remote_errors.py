@@ -23,13 +23,7 @@ class ShortError(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request failed.
-
-    Attributes:
-        error: names the URL.
-        passing: whether a retry may succeed.
-        answered: whether a server answered.
-    """
+    """Why a request failed, naming the URL; whether a retry may succeed; whether a server answered."""
 
     error: OSError
     passing: bool = False

@@ -37,9 +37,7 @@ class VideoError(Exception):
 class Source:
     """An open source video, for a `with` block; VideoError for any fault.
 
-    Args:
-        source: a file, at any place.
-        edit_list: False also decodes frames that an MP4 hides from players (a trimmed start).
+    Without `edit_list`, frames that an MP4 hides from players (a trimmed start) are decoded too.
     """
 
     def __init__(self, source: Place | Path | str, *, edit_list: bool = True) -> None:
@@ -50,7 +48,11 @@ class Source:
         try:
             whole = place.parts is None and not is_url(place.location)
             if whole:
-                _require_content(place.location)
+                status = os.stat(place.location)
+                if not stat.S_ISREG(status.st_mode):  # a pipe, a device or a kernel file may never end or answer
+                    raise VideoError("is no regular file")
+                if not status.st_size:
+                    raise VideoError("is empty")
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
@@ -69,7 +71,9 @@ class Source:
             raise VideoError("its codec is unknown")
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = _rate(stream)
-        self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
+        stated = stream.sample_aspect_ratio
+        is_plausible = stated and Fraction(1, MAX_ASPECT) <= stated <= MAX_ASPECT
+        self.pixel_aspect = stated if stated and is_plausible else Fraction(1)
         self.crop = _crop(self.container, stream)
         shown = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
         self.notes = ("with several video streams: the one that FFmpeg calls the best is shown",) * (len(shown) > 1)
@@ -119,12 +123,8 @@ class Source:
     def _shortfall(self, count: int, begin: float, end: float) -> str | None:
         """Describe what the header announces but is missing: "" for at most a tenth, None if it announces nothing.
 
-        AVI and MP4 announce frames. Others announce a duration; the stream's own (Matroska's tag) is preferred to the
-        file's, which may be that of the audio.
-
-        Args:
-            count: frames that decode.
-            begin, end: start of the first and end of the last, in seconds.
+        `count` frames decode; they last from `begin` to `end`, in seconds. AVI and MP4 announce frames. Others announce
+        a duration; the stream's own (Matroska's tag) is preferred to the file's, which may be that of the audio.
         """
         if announced := self.stream.frames:
             is_short = count < announced * (1 - MAX_MISSING)
@@ -163,15 +163,6 @@ class Source:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
 
 
-def _require_content(path: str) -> None:
-    """Raise VideoError for empty files, and for those that may never end or answer: pipes, devices, kernel files."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError("is no regular file")
-    if not status.st_size:
-        raise VideoError("is empty")
-
-
 def _crop(container: InputContainer, stream: VideoStream) -> str:
     """Return crop-filter options for what players cut off (MP4's `clap`, Matroska's PixelCrop), "" for nothing.
 
@@ -207,8 +198,3 @@ def _seconds(text: str) -> float:
     """Parse a duration such as 00:01:02.5 to seconds; 0 for any other text."""
     match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text.strip("\0 "))
     return float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3]) if match else 0.0
-
-
-def _pixel_aspect(stated: Fraction | None) -> Fraction:
-    """Return width over height of a pixel; 1 if it is not stated, or implausible."""
-    return stated if stated and Fraction(1, MAX_ASPECT) <= stated <= MAX_ASPECT else Fraction(1)

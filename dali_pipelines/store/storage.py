@@ -161,13 +161,9 @@ class _Ranged(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no type
 
 
 def open_ranged(location: str, span: tuple[int, int] | None = None) -> BinaryIO:
-    """Open a file for reading by ranges; nothing stays open between reads.
+    """Open a file, or its part from start to end of `span`, for reading by ranges; nothing stays open between reads.
 
-    Args:
-        span: start and end of the part to open as a file; None for all of it.
-
-    Raises:
-        OSError: the file is missing; reads raise it too. ValueError: by reads beyond MAX_READ_BYTES.
+    OSError if the file is missing; reads raise it too, and ValueError beyond MAX_READ_BYTES.
     """
     return cast(BinaryIO, _Ranged(location, *(span or (0, storage_of(location).size(location)))))
 

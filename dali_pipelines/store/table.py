@@ -4,7 +4,7 @@ import mmap
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,6 @@ from configs.errors import UserError, shown
 from configs.words import counted
 from dali_pipelines.store.npz import Buffer, read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged, narrowed
-from dali_pipelines.store.record import Container
-from dali_pipelines.store.table_v1 import upgraded
 
 VERSION = 2
 MAX_CLASSES = 1 << 20
@@ -23,13 +21,17 @@ MAX_PIXELS = (1 << 16) - 1
 
 Column = NDArray[Any]
 
+Container = Literal["mp4", "file", "pictures", "picture_files"]
+"""What the fragments of a video are.
 
-class Fingerprint(NamedTuple):
-    """Distinguishes a file from one that replaces it."""
+mp4: consecutive fragments of an MP4, after its init segment.
+file: a single one, a whole video file of any kind.
+pictures: JPEGs or PNGs, each a range of one file.
+picture_files: JPEGs or PNGs, each a file with a numbered name.
+"""
 
-    inode: int
-    size: int
-    mtime_ns: int
+Fingerprint = tuple[int, int, int]
+"""Inode, size and modification time, which distinguish a file from one that replaces it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Table:
         sizes_WH: (N, 2).
         rates, rate_ids: float64 (R,), the distinct rates in frames per second; (N,), indices into them.
         formats, format_ids: texts of codec, pixel format and container, "h264 yuv420p mp4"; (N,), indices into them.
-        names, sources, software_only: texts, as in `Record`. No `software_only` in an index of the first version.
+        names, sources, software_only: texts, as in `Record`.
         fragments: uint8, the table of each video's fragments (`units`).
         made_at: one text, the folder that the index was written to; None if all its videos are below it.
         origin: the file from which the columns are mapped; a pickle then only names it.
@@ -60,7 +62,7 @@ class Table:
     fragments: Ragged
     class_names: Ragged
     formats: Ragged
-    software_only: Ragged | None = None
+    software_only: Ragged
     made_at: Ragged | None = None
     origin: tuple[str, Fingerprint] | None = field(default=None, compare=False)
 
@@ -86,7 +88,7 @@ class Table:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        origin = os.path.abspath(path), Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns)
+        origin = os.path.abspath(path), (status.st_ino, status.st_size, status.st_mtime_ns)
         return cls.read(data, origin, check=check)
 
     @classmethod
@@ -94,10 +96,8 @@ class Table:
         """Return the columns of a file as views of its bytes; Exceptions as in `map`."""
         arrays = read_npz(data)
         version = arrays.pop("version").item()
-        if version not in (1, VERSION):
+        if version != VERSION:
             raise ValueError(f"it has format {version}, not {VERSION}")
-        if version == 1:
-            return cls.of(**upgraded(arrays)).checked()  # rebuilt, not mapped
         columns: dict[str, Any] = {
             name: Ragged(array, arrays[f"{name}.starts"], arrays.get(f"{name}.rows"))
             if f"{name}.starts" in arrays
@@ -125,13 +125,12 @@ class Table:
     def checked(self) -> "Table":
         """Validate and return the table; ValueError if it is inconsistent, UserError for a name that leads outside."""
         rows = len(self.labels)
-        for name in ("class_names", "formats", "names", "sources", "fragments", "software_only", "made_at"):
-            ragged = getattr(self, name)
-            if ragged is None and name in ("software_only", "made_at"):
-                continue
-            wanted = 1 if name == "made_at" else rows
-            if len(_checked_rows(name, ragged)) != wanted and name not in ("class_names", "formats"):
-                raise ValueError(f"{name} has {counted(len(ragged), 'row')} and not {wanted}")
+        for name in ("names", "sources", "fragments", "software_only"):
+            _check_texts(name, getattr(self, name), rows)
+        for name in ("class_names", "formats"):
+            _check_texts(name, getattr(self, name))
+        if self.made_at is not None:
+            _check_texts("made_at", self.made_at, 1)
         for name, least, most in (
             ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MAX_CLASSES),
             ("num_frames", 1, 2**31 - 1),
@@ -166,8 +165,8 @@ def map_again(path: str, fingerprint: Fingerprint) -> Table:
     return table
 
 
-def _checked_rows(name: str, ragged: Any) -> Ragged:
-    """Return `ragged`; ValueError unless its rows are bytes within its values."""
+def _check_texts(name: str, ragged: Any, count: int | None = None) -> None:
+    """Raise ValueError unless the rows of `ragged`, `count` of them, are bytes within its values."""
     if not isinstance(ragged, Ragged) or ragged.values.dtype != np.uint8 or ragged.values.ndim != 1:
         raise ValueError(f"{name} is not text")
     starts, rows = ragged.starts, ragged.rows
@@ -177,7 +176,8 @@ def _checked_rows(name: str, ragged: Any) -> Ragged:
         raise ValueError(f"the rows of {name} are out of order")
     if rows is not None and not (_within(rows, 0, len(starts) - 2) and rows.ndim == 1):
         raise ValueError(f"{name} has {counted(len(starts) - 1, 'text')} and rows of others")
-    return ragged
+    if count is not None and len(ragged) != count:
+        raise ValueError(f"{name} has {counted(len(ragged), 'row')} and not {count}")
 
 
 def _within(column: Column, least: int, most: int) -> bool:

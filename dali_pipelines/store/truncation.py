@@ -58,9 +58,8 @@ def _length_without_zeros(file: BinaryIO, size: int, end: int) -> int:
 def _parts_end(file: BinaryIO, size: int, length_of: Callable[[bytes, int], int | None]) -> int:
     """Return where the last outermost part of a file ends; 0 if that is unknown.
 
-    Args:
-        length_of: maps a part's first 16 bytes, and the bytes left in the file, to the part's length: 0 if no part
-            begins there, None if its writer did not know.
+    `length_of` maps a part's first 16 bytes, and the bytes left in the file, to the part's length: 0 if no part begins
+    there, None if its writer did not know.
     """
     at = 0
     for _ in range(MAX_PARTS):

@@ -50,13 +50,9 @@ class Units(NamedTuple):
 def pack_units(
     starts: NDArray[np.int64], sizes: NDArray[np.int64], frames: NDArray[np.int64], deflated: NDArray[np.bool_]
 ) -> bytes:
-    """Pack N fragments into a table.
+    """Pack N fragments, (N,) arrays as in `Fragment`, into a table.
 
-    Args:
-        starts, sizes, frames, deflated: (N,), as in `Fragment`.
-
-    Raises:
-        ValueError: no fragments, too many, or numbers out of range.
+    ValueError for no fragments, too many, or numbers out of range.
     """
     if not 0 < len(starts) <= MAX_UNITS:
         raise ValueError(f"it has {len(starts)} fragments, 1 to {MAX_UNITS} are allowed")
@@ -72,13 +68,9 @@ def pack_units(
 
 
 def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
-    """Unpack a table.
+    """Unpack a table; ValueError if it is damaged or inconsistent.
 
-    Args:
-        init_size: bytes of the init segment, which ends where the first fragment starts.
-
-    Raises:
-        ValueError: it is damaged or inconsistent.
+    The init segment, of `init_size` bytes, ends where the first fragment starts.
     """
     reader = _Reader(table)
     flags, count, first = reader.number(), reader.number(), reader.number()

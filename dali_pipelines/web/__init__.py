@@ -12,12 +12,9 @@ FOLDER = Path(__file__).parent
 
 
 def document(title: str, body: str, *, script: str = "") -> str:
-    """Render a page; names that are not UTF-8 have their bytes escaped.
+    """Render a page of HTML; names that are not UTF-8 have their bytes escaped.
 
-    Args:
-        title: plain text.
-        body: HTML.
-        script: a file of this folder to run at the end of the page.
+    `title` is plain text, `script` a file of this folder to run at the end of the page.
     """
     style, code = ((FOLDER / name).read_text() if name else "" for name in ("style.css", script))
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

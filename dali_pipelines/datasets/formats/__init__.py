@@ -8,14 +8,11 @@ import importlib
 import pkgutil
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
-from urllib.parse import unquote
 
 from configs.errors import UserError, printable
 from dali_pipelines.store.storage import is_url, read_file
@@ -54,29 +51,36 @@ class Lists:
 
 @dataclass(frozen=True)
 class Source:
-    """A list, or a folder of lists."""
+    """A list, here or at a URL, or a folder of lists."""
 
-    path: Path
+    location: Path | str
+
+    @property
+    def path(self) -> Path:
+        """The path; of a URL, only the name and the suffix mean something."""
+        return Path(self.location)
 
     @cached_property
     def text(self) -> str:
         """The text of the file. Bytes that are not UTF-8 are kept, as Python keeps them in file names.
 
-        Raises:
-            UserError: it cannot be read, is not text, or is larger than MAX_BYTES.
+        UserError if it cannot be read, is not text, or is larger than MAX_BYTES.
         """
         try:
-            status = self.path.stat()
-            regular = stat.S_ISREG(status.st_mode)  # a pipe may never end
-            data = self.path.read_bytes() if regular and status.st_size <= MAX_BYTES else b"\0"
+            if is_url(self.location):
+                data = read_file(self.location).tobytes()
+            else:
+                status = self.path.stat()
+                regular = stat.S_ISREG(status.st_mode)  # a pipe may never end
+                data = self.path.read_bytes() if regular and status.st_size <= MAX_BYTES else b"\0"
         except OSError as error:
-            raise UserError(f"cannot read the list of videos {str(self.path)!r}: {error.strerror}") from error
+            raise self.unreadable(error.strerror or str(error)) from error
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             text = data.decode("utf-16", "replace")
         else:
             text = data.decode("utf-8-sig", "surrogateescape")
         if "\0" in text:
-            raise UserError(f"cannot read the list of videos {str(self.path)!r}: it is not text")
+            raise self.unreadable("it is not text")
         return text
 
     @cached_property
@@ -96,7 +100,11 @@ class Source:
 
     def error(self, line: object, expected: str) -> UserError:
         """Return the error for a line that is not what a format expects."""
-        return UserError(f"{self.path}: {printable(expected, 300)}, and not {printable(str(line), 120)!r}")
+        return UserError(f"{self.location}: {printable(expected, 300)}, and not {printable(str(line), 120)!r}")
+
+    def unreadable(self, reason: str) -> UserError:
+        """Return the error for a list that cannot be read at all."""
+        return UserError(f"cannot read the list of videos {str(self.location)!r}: {reason}")
 
 
 class ListFormat(Protocol):
@@ -128,30 +136,8 @@ def describe_formats() -> dict[str, str]:
 
 def read_lists(list_file: Path | str) -> Lists:
     """Read a file, a folder, or a file at a URL with the first format that recognizes it; UserError if that fails."""
-    with local_copy(list_file) as path:
-        source = Source(path)
-        return next(of for of in map(list_format, format_names()) if of.recognizes(source)).read(source)
-
-
-@contextmanager
-def local_copy(location: Path | str) -> Iterator[Path]:
-    """Yield the path of a file, or of a copy if it is at a URL; a UserError in the block then names the URL."""
-    if not is_url(location):
-        yield Path(location)
-        return
-    with TemporaryDirectory() as folder:
-        path = Path(folder, unquote(str(location).rpartition("/")[2]))
-        try:
-            data = read_file(location).data
-            try:
-                path.write_bytes(data)
-            except OSError as error:
-                raise UserError(f"cannot copy {location} to {folder}: {error.strerror}; set TMPDIR") from error
-            yield path
-        except OSError as error:
-            raise UserError(f"cannot read {location}: {error.strerror or error}") from error
-        except UserError as error:
-            raise UserError(str(error).replace(str(path), str(location))) from error
+    source = Source(list_file)
+    return next(of for of in map(list_format, format_names()) if of.recognizes(source)).read(source)
 
 
 def is_number(text: str) -> bool:

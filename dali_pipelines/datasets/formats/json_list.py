@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from configs.errors import UserError
 from dali_pipelines.datasets.formats import Lists, Reading, Source
 from dali_pipelines.datasets.formats.table import LABELS, NAMES
 
@@ -45,7 +44,7 @@ def load(source: Source) -> Any:
                 return [json.loads(line) for line in source.lines]
         except (ValueError, RecursionError):
             pass
-        raise UserError(f"cannot read the list of videos {str(source.path)!r}: not JSON: {error}") from error
+        raise source.unreadable(f"not JSON: {error}") from error
 
 
 def template(text: str) -> str:

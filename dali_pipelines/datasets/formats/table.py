@@ -4,7 +4,6 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 
-from configs.errors import UserError
 from configs.words import counted
 from dali_pipelines.datasets.formats import Lists, Reading, Source
 from dali_pipelines.datasets.formats.plain import DELIMITERS
@@ -45,7 +44,7 @@ def table(source: Source, delimiter: str = ",") -> list[list[str]]:
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(source.lines, delimiter=delimiter)]
     except csv.Error as error:
-        raise UserError(f"cannot read the list of videos {str(source.path)!r}: {error}") from error
+        raise source.unreadable(str(error)) from error
     header = delimiter.join(rows[0])
     for row in rows:
         if len(row) != len(rows[0]):

@@ -38,11 +38,9 @@ def kind_of(location: str) -> str:
 
 
 def read_archive(location: str, kind: str) -> Contents:
-    """List the videos of an archive of `kind`.
+    """List the videos of an archive of `kind`; OSError if it cannot be read.
 
-    Raises:
-        VideoError: it is damaged, holds no videos, or is of a kind that cannot be read in place.
-        OSError: it cannot be read.
+    VideoError if it is damaged, holds no videos, or is of a kind that cannot be read in place.
     """
     if kind in UNREADABLE:
         raise VideoError(f"is compressed as a whole or not to be read in place ({kind}): unpack it and give the folder")

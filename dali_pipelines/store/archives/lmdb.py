@@ -40,8 +40,7 @@ class Entry(NamedTuple):
 def read_lmdb(location: str) -> Contents:
     """List the videos of an LMDB, named by its `__order__`, else by their keys.
 
-    Raises:
-        VideoError: it is damaged, or a name points outside.
+    VideoError if it is damaged, or a name points outside.
     """
     videos: dict[str, Place] = {}
     try:
@@ -109,20 +108,16 @@ class _Pages(NamedTuple):
 
 def _open(file: BinaryIO) -> tuple[_Pages, int]:
     """Return the pages, and the main database's root from the newer of the two meta pages."""
-    first = _meta(file, 0)
-    pages = _Pages(file, first.page_size, file.seek(0, 2))
-    if pages.size not in {2**power for power in range(9, 17)}:
-        raise ValueError(f"its pages claim {pages.size} bytes")
-    return pages, max(first, _meta(file, pages.size), key=lambda meta: meta.transaction).root
+    size, root, transaction = _meta(file, 0)
+    if size not in {2**power for power in range(9, 17)}:
+        raise ValueError(f"its pages claim {size} bytes")
+    _, other_root, other_transaction = _meta(file, size)
+    newer = other_root if other_transaction > transaction else root
+    return _Pages(file, size, file.seek(0, 2)), newer
 
 
-class _Meta(NamedTuple):
-    page_size: int
-    root: int
-    transaction: int
-
-
-def _meta(file: BinaryIO, at: int) -> _Meta:
+def _meta(file: BinaryIO, at: int) -> tuple[int, int, int]:
+    """Return the page size, and the main database's root and transaction, of a meta page."""
     file.seek(at + MAGIC_AT)
     data = file.read(136)
     if len(data) < 136:
@@ -132,7 +127,7 @@ def _meta(file: BinaryIO, at: int) -> _Meta:
         raise ValueError(f"it has data version {version & 0xFFFF}, {DATA_VERSION} is known: copy it with LMDB 0.9")
     # Two databases of 48 bytes each, from byte 24: free pages, whose first field is the page size, and main.
     (page_size,), (root, _, transaction) = struct.unpack_from("<I", data, 24), struct.unpack_from("<3Q", data, 112)
-    return _Meta(page_size, root, transaction)
+    return page_size, root, transaction
 
 
 def _node(page: bytes, at: int) -> tuple[int, int, int, int]:
@@ -163,10 +158,8 @@ def _entry(pages: _Pages, number: int, page: bytes, at: int) -> Entry:
 def elements(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield start and end of each element of the msgpack list of bytes or texts in `begin` to `end`.
 
-    Callers may seek between elements. Source: github.com/msgpack/msgpack/blob/master/spec.md.
-
-    Raises:
-        ValueError: it is no such list, or cut off.
+    Callers may seek between elements. ValueError if it is no such list, or cut off. Source:
+    github.com/msgpack/msgpack/blob/master/spec.md.
     """
     kind, at = _number(file, begin, 1, end)
     if kind in _ARRAYS:

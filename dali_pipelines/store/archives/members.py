@@ -26,12 +26,9 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """The videos of an archive.
+    """The videos of an archive by their names in it, empty if the whole archive is one video.
 
-    Attributes:
-        videos: by name in the archive; the name is empty if the whole archive is one video.
-        labels: their classes according to the archive, by name.
-        others: number of other files, by suffix.
+    Also their classes, if it has them, and the number of other files by suffix.
     """
 
     videos: Mapping[str, Place]
@@ -48,10 +45,8 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
     """Group the members of an archive into videos.
 
     A folder of numbered pictures is one video, as is each video file. If there is just one series of pictures and no
-    video file, the archive itself is the video.
-
-    Raises:
-        VideoError: there is no video, a member points outside, or a picture cannot be read.
+    video file, the archive itself is the video. VideoError if there is no video, a member points outside, or a picture
+    cannot be read.
     """
     files: dict[str, Member] = {}
     folders: dict[str, dict[str, Member]] = defaultdict(dict)
@@ -74,7 +69,11 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
             folders[folder][base] = member
         else:
             files[name] = member
-    videos = {name: _file(location, name, member) for name, member in files.items()}
+    videos = {}
+    for name, member in files.items():
+        parts = np.array([[member.begin, member.size, 0]], np.int64)
+        fault = f"its member {name!r} {member.fault}" if member.fault else ""
+        videos[name] = Place(location, "file", name, parts, fault=fault)
     if not files and len(folders) == 1:
         (of,) = folders.values()
         place = _pictures(location, kind, "", of)
@@ -86,11 +85,6 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
     if not videos:
         raise VideoError("has no video files and no folders of numbered pictures")
     return Contents(videos, others=+others)
-
-
-def _file(location: str, name: str, member: Member) -> Place:
-    parts = np.array([[member.begin, member.size, 0]], np.int64)
-    return Place(location, "file", name, parts, fault=f"its member {name!r} {member.fault}" if member.fault else "")
 
 
 def _pictures(location: str, kind: Literal["zip", "tar"], name: str, of: Mapping[str, Member]) -> Place | None:

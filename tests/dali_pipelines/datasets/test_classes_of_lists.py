@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -44,6 +45,15 @@ def test_names_mean_the_same_classes_in_both_lists(tmp_path):
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, "a.avi walk\nb.avi run\n", "c.avi walk\nd.avi jump\n")
     assert classes(data) == [{"a": "walk", "b": "run"}, {"c": "walk", "d": "jump"}]
+
+
+def test_one_class_in_two_unicode_forms_is_one_class(tmp_path):
+    build(tmp_path, *NAMES)
+    composed, decomposed = (normalize(form, "café") for form in ("NFC", "NFD"))
+    data = recipe(tmp_path, f"a.avi {composed}\nb.avi run\n", f"c.avi {decomposed}\nd.avi run\n")
+    assert classes(data) == [{"a": composed, "b": "run"}, {"c": composed, "d": "run"}]
+    (tmp_path / "labels.csv").write_text(f"a,{decomposed}\nb,{composed}\n")
+    assert read_labels(str(tmp_path / "labels.csv"), ["a", "b"]) == ({"a": 0, "b": 0}, (composed,))
 
 
 @pytest.mark.parametrize(("train", "test"), [("a 1\nb 2\n", "c 2\nd 1\n"), ("a 1\nb 3\n", "c 2\nd 2\n")])

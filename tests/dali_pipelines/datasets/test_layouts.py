@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -36,6 +37,12 @@ def test_split_folders_contain_the_class_folders(train, val):
     assert split_of(names) == [train.split("/")[-1]] * 3 + [val.split("/")[-1]] * 3
 
 
+def test_one_class_in_two_unicode_forms_is_one_class():
+    composed, decomposed = normalize("NFC", "café"), normalize("NFD", "café")
+    names = (f"train/{composed}/a", f"val/{decomposed}/b")
+    assert classes(*names) == dict.fromkeys(names, composed)
+
+
 def test_other_folders_are_classes():
     for names in (("run/a", "walk/b/c"), ("train/a", "bus/b"), ("train/x/a", "bus/x/b"), ("trainer/x", "values/x")):
         assert classes(*names) == {name: name.split("/")[0] for name in names}
@@ -67,6 +74,14 @@ def test_split_lists_are_written_and_can_be_opened(tmp_path):
     assert open_dataset(tmp_path, tmp_path / "val.txt").index.names.texts() == NAMES[3:]
     (note,) = open_dataset(tmp_path).notes
     assert "are taken, whatever their list (3 of train.txt, 3 of val.txt); --set data.list=train.txt takes that" in note
+
+
+@pytest.mark.parametrize("odd", ["line\nbreak", "return\r", "space ", "latin\udce9\n"])
+def test_names_that_no_line_holds_are_listed_too(tmp_path, odd):
+    names = tuple(sorted({f"train/run/{name}" for name in (odd, odd.strip(), "plain", f"{odd}y")}))
+    assert len(write_split_lists(build(tmp_path, *names))) == 1
+    assert open_dataset(tmp_path, tmp_path / "train.txt").index.names.texts() == names
+    assert "of yours" not in write_split_lists(build(tmp_path, *names))[0]
 
 
 def test_split_lists_are_rewritten_but_the_users_are_kept(tmp_path):

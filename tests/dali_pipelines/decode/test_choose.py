@@ -71,28 +71,6 @@ def test_copies_are_checked_for_gpus_and_encoded_videos_pass(tmp_path):
         assert decoders.obstacles(Index.load(tmp_path / codec), gpu=True) == {}
 
 
-def test_an_older_index_is_trusted_only_for_encoded_videos(tmp_path):
-    source = make_video(tmp_path / "a.mp4", size=(160, 128))
-    old = index_of(tmp_path, source).with_columns(software_only=None)
-    old.save()
-    assert "prepare them again" in "".join(decoders.obstacles(Index.load(tmp_path), gpu=True))
-    prepare.main([str(source), "--out", str(tmp_path / "h264")])
-    assert decoders.obstacles(Index.load(tmp_path / "h264").with_columns(software_only=None), gpu=True) == {}
-
-
-def test_preparing_again_rechecks_videos_of_an_older_version(tmp_path):
-    make_video(tmp_path / "in" / "a.mp4", size=(160, 128), extra=INTERLACED)
-    command = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--codec", "original"]
-    prepare.main(command)
-    journal = tmp_path / "out" / "prepare.jsonl"
-    journal.write_text(journal.read_text().replace(', "software_only": "interlaced frames"', ""))
-    assert "software_only" not in journal.read_text()
-    prepare.main(command)
-    noted = Index.load(tmp_path / "out").software_only
-    assert noted is not None
-    assert noted.text(0) == "interlaced frames"
-
-
 def test_a_missing_driver_library_is_reported_once(h264_store, monkeypatch):
     monkeypatch.setattr(decoders, "has_nvdec", lambda: False)
     dali, why_not = decoders.choose(h264_store, "auto", device_id=0)

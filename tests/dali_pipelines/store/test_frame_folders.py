@@ -96,6 +96,27 @@ def test_pictures_with_exif_are_stored_as_cameras_mean_them(tmp_path, orientatio
     assert np.abs(stored.astype(int) - np.array(shown, int)).mean() < 3
 
 
+def test_a_picture_without_exif_is_upright_whatever_precedes_it(tmp_path, capsys):
+    exif = Image.Exif()
+    for number, exif[0x0112] in enumerate((3, 1, 6), start=1):
+        write_pictures(tmp_path / "source" / "a", numbered(1, first=2 * number), exif=exif, size=(96, 96))
+        write_pictures(tmp_path / "source" / "a", numbered(1, first=2 * number + 1), size=(96, 96))
+    assert prepare(tmp_path / "source", tmp_path / "out") == 0
+    stored = decode_rgb(read_clip(Index.load(tmp_path / "out"), 0, np.arange(6)))
+    shown = [ImageOps.exif_transpose(Image.open(path)) for path in sorted((tmp_path / "source" / "a").iterdir())]
+    assert np.abs(stored.astype(int) - np.array(shown, int)).mean((1, 2, 3)).max() < 3
+    assert "change of size" not in capsys.readouterr().out
+
+
+def test_pictures_that_only_exif_makes_portrait_are_noted(tmp_path, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_pictures(tmp_path / "source" / "a", numbered(1), exif=exif)
+    write_pictures(tmp_path / "source" / "a", numbered(1, first=2))
+    assert prepare(tmp_path / "source", tmp_path / "out") == 0
+    assert "1 video with a change of size midway" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_incomplete_or_mixed_series_are_quarantined_with_a_reason(source, out, name):
     with (out / "quarantine.csv").open(newline="") as file:

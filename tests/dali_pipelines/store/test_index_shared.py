@@ -1,4 +1,4 @@
-"""How an index is sent to other processes, and indexes of older versions."""
+"""How an index is sent to other processes, and the journal that it is made from."""
 
 import json
 import pickle
@@ -93,49 +93,6 @@ def test_workers_started_after_a_replacement_end_the_run(index):
         list(pool.run([0, 1]))
 
 
-@pytest.mark.parametrize("layout", ["sizes alone", "starts and containers"])
-def test_an_index_of_the_first_version_is_read(index, layout, monkeypatch):
-    """The test writes it as that version did, with `np.savez` and without the place where it was made."""
-    monkeypatch.setenv("CLIPFEED_TRUST", "/x")
-    new = layout == "starts and containers"
-
-    def ragged(name, rows, dtype):
-        starts = np.cumsum([0, *map(len, rows)])
-        return {name: np.concatenate([np.array(row, dtype) for row in rows]), f"{name}.starts": starts}
-
-    def texts(name, rows):
-        return ragged(name, [list(text.encode()) for text in rows], np.uint8)
-
-    numbers = [np.array(FRAGMENTS[name]) for name in "abc"]
-    arrays = {
-        "version": np.array(1),
-        "labels": np.array([0, 1, 0]),
-        "num_frames": np.array([5, 7, 6], np.int32),
-        "sizes_WH": np.array([[64, 48], [64, 48], [32, 48]], np.int32),
-        "fps": np.full(3, 25.0),
-        "format_ids": np.array([0, 1 if new else 0, 0], np.int32),
-        "init_sizes": np.array([700, 0, 5]),
-        **texts("class_names", ["x", "y"]),
-        **texts("formats", ["h264 yuv420p mp4", "h264 yuv420p file"] if new else ["h264 yuv420p"]),
-        **texts("names", "abc"),
-        **texts("sources", ["", "/x/b.avi", ""]),
-        **ragged("fragment_ends", [n[:, 0] + n[:, 1] for n in numbers], np.int64),
-        **ragged("fragment_frame_ends", [np.cumsum(n[:, 2]) for n in numbers], np.int32),
-    }
-    if new:
-        arrays |= ragged("fragment_starts", [n[:, 0] for n in numbers], np.int64)
-        arrays |= ragged("fragment_deflated", [n[:, 0] < 0 for n in numbers], np.bool_)
-        arrays |= texts("software_only", ["", "interlaced frames", ""])
-    expected = facts(index)
-    np.savez(index.root / "index.npz", **arrays)
-    again = Index.load(index.root)
-    assert facts(again) == expected
-    assert (again.software_only is None) == (not new)
-    assert facts(pickle.loads(pickle.dumps(again))) == expected
-    again.save()
-    assert facts(Index.load(index.root)) == expected
-
-
 def test_a_shared_path_is_stored_once(tmp_path):
     source = "/a/long/path/to/a/shard" * 40 + ".tar"
     shard = replace(RECORDS["b"], source=source)
@@ -146,27 +103,18 @@ def test_a_shared_path_is_stored_once(tmp_path):
     assert (tmp_path / "index.npz").stat().st_size < 10_000 * len(source) / 20
 
 
-def test_the_journal_packs_fragments_and_reads_older_formats(tmp_path):
+def test_the_journal_packs_fragments_and_and_returns_them(tmp_path):
     settings, stamp = {"codec": "h264"}, Stamp(1, 2)
     record = replace(RECORDS["a"], fragments=tuple(Fragment(700 + 3000 * n, 3000 + n % 7 - 3, 1) for n in range(300)))
     record = replace(record, fragments=tuple(f._replace(size=3000) for f in record.fragments), num_frames=300)
     with Journal(tmp_path, settings) as journal:
         journal.add("v", Entry(stamp, record))
-    line = (tmp_path / "prepare.jsonl").read_text().splitlines()[1]
-    assert len(line) < 500
-    for fragments in (
-        json.loads(line)["record"]["fragments"],
-        [list(fragment) for fragment in record.fragments],
-        [[fragment.size, fragment.frames] for fragment in record.fragments],
-    ):
-        old = json.loads(line)
-        old["record"]["fragments"] = fragments
-        (tmp_path / "prepare.jsonl").write_text(f"{json.dumps(settings)}\n{json.dumps(old)}\n")
-        with Journal(tmp_path, settings) as journal:
-            entered = journal.entries["v"].record
-            assert entered is not None
-            assert list(entered.fragments) == list(record.fragments)
-            assert entered.container == "mp4"
+    assert len((tmp_path / "prepare.jsonl").read_text().splitlines()[1]) < 500
+    with Journal(tmp_path, settings) as journal:
+        entered = journal.entries["v"].record
+        assert entered is not None
+        assert list(entered.fragments) == list(record.fragments)
+        assert entered.container == "mp4"
 
 
 HEADING = '{"codec": "copy"}\n'

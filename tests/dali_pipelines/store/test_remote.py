@@ -9,7 +9,7 @@ import pytest
 from fsspec.registry import known_implementations
 
 from configs.errors import UserError
-from dali_pipelines.datasets.formats import local_copy
+from dali_pipelines.datasets.formats import Source
 from dali_pipelines.store import remote
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import Entry, expand, kind, list_folder, size_and_time
@@ -208,11 +208,8 @@ def test_size_and_time_of_a_remote_file(folder, server, url):
 def test_an_error_about_a_list_names_its_url(server):
     url = f"{server.url}/shard000.tar"
 
-    def complain():
-        with local_copy(url) as path:
-            raise UserError(f"{path} says {path.read_text()}")
-
-    with pytest.raises(UserError, match=f"^{url} says shard000.tar$"):
-        complain()
+    lines = Source(url)
+    assert lines.text == "shard000.tar"
+    assert str(lines.error("x", "a line must be y")) == f"{url}: a line must be y, and not 'x'"
     assert exists(url)
     assert not exists(f"{server.url}/none")
