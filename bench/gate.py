@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.data import DATA, bench_store, default_task
-from bench.loader.ceilings import DecodeTask, decode_only
+from bench.loader.ceilings import DecodeTask
 from bench.machine import save_json
 from bench.peers.data import peer_clips
 from bench.peers.loaders import PEERS, PeerDataset
@@ -86,7 +86,7 @@ def times(index: Index, name: str, rounds: int = ROUNDS) -> dict[str, list[float
     task = default_task(name)
     settings: dict[str, Any] = {"batch_size": BATCH, "threads": 1}
     whole = ClipLoader(index, task, **settings)
-    decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings, graph=decode_only)
+    decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings)
     clips = PeerDataset(PEERS[PEER], peer_clips(whole, 0, len(whole), prepared=True))
     ours, decoding, peer = endless(whole), endless(decode), map(clips.__getitem__, cycle(range(len(clips))))
 

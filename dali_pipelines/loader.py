@@ -27,7 +27,7 @@ from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.decode.dali import first_cause
 from dali_pipelines.feed import Feed, memory_ahead
-from dali_pipelines.pipeline import Graph, build_pipeline
+from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.order import Order
 from dali_pipelines.recovery import damaged, samples_of, why_unreadable
 from dali_pipelines.samples import Media, SampleSource, decoded_media
@@ -87,7 +87,6 @@ class ClipLoader:
         timeout_s: seconds a worker may take for a sample; see `Pool`.
         most_unreadable: largest share of samples that may be replaced when shuffling. Three standard deviations are
             added, as small counts may exceed it by chance.
-        graph: replaces the task's own graph, for benchmarks.
 
     Raises:
         UserError: the dataset is smaller than one global batch, no video is long enough, or more samples are replaced
@@ -111,7 +110,6 @@ class ClipLoader:
         decoder: Wanted = "auto",
         timeout_s: float = math.inf,
         most_unreadable: float = 0.1,
-        graph: Graph | None = None,
     ) -> None:
         require(batch_size >= 1, "batch_size", batch_size, "at least 1")
         require(world_size >= 1, "world_size", world_size, "at least 1")
@@ -124,7 +122,7 @@ class ClipLoader:
             raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
         if not isinstance(task, Task):
             raise UserError(f"ClipLoader(..., {task!r}) takes a task: load_task({str(task)!r})")
-        self.task, self.graph = task, graph
+        self.task = task
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)
         self.index, self.too_short = usable.index, dict(usable.too_short)
@@ -250,7 +248,6 @@ class ClipLoader:
         source = self.source
         pipeline, names = build_pipeline(
             source,
-            graph=self.graph,
             batch_size=self.order.batch_size,
             device_id=self.device_id,
             threads=self.threads,

@@ -16,7 +16,7 @@ import torch
 
 from bench import data, meters
 from bench.loader import ours, processes
-from bench.loader.ceilings import CutTask, DecodeTask, augment_only, cut_only
+from bench.loader.ceilings import CutTask, DecodeTask, augment_only
 from bench.loader.epochs import figures
 from bench.loader.rounds import measure_task
 from bench.loader.stores import stores
@@ -125,7 +125,6 @@ def test_cut_ceiling_cuts_every_view_and_delivers_a_pixel(vp9_store, decoder):
         ClipLoader(vp9_store, task, batch_size=4, decoder=decoder) for task in (CutTask("moco", cfg), Task("moco", cfg))
     ]
     cut, _whole = loaders
-    cut.graph = cut_only(cut)
     batch = next(iter(cut))
     assert {name: tuple(pixels.shape) for name, pixels in batch.items() if name != "index"} == (
         {"pixel": (4, 1, 1, 1, 3)} if decoder == "pyav" else {"pixel0": (4, 1, 1, 1, 3), "pixel1": (4, 1, 1, 1, 3)}
