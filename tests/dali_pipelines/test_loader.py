@@ -49,7 +49,7 @@ def test_samples_do_not_depend_on_available_memory(vp9_store, two_epochs, monkey
     monkeypatch.setattr(limits, "memory", lambda: 2**20)
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
     assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
-    assert loader._batches_ahead() == 1
+    assert loader._delivery.batches_ahead(loader.source) == 1
     loader.close()
 
 
