@@ -22,7 +22,7 @@ from bench.peers.data import peer_clips
 from bench.peers.loaders import PEERS, PeerDataset
 from bench.report import markdown
 from configs.errors import run_cli
-from dali_pipelines.clip_costs import clip_costs
+from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from trainers.engine.loop import endless

@@ -10,7 +10,7 @@ from bench.loader.ceilings import CutTask, DecodeTask, augment_only
 from bench.loader.contenders import OURS, Contender
 from bench.meters import Round, measure
 from dali_pipelines import limits
-from dali_pipelines.clip_costs import clip_costs
+from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
