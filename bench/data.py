@@ -74,13 +74,14 @@ def bench_store(
 def write_movie(
     file: Any, frames: Iterable[np.ndarray], encoder: str, *, size: tuple[int, int], options: dict[str, str], **how: Any
 ) -> None:
-    """Encode uint8 (H, W, 3) frames with an encoder of FFmpeg. `how` goes to `av.open`."""
+    """Encode uint8 (H, W, 3) frames, scaled to `size`, with an encoder of FFmpeg. `how` goes to `av.open`."""
     with av.open(file, "w", **how) as container:
         stream = container.add_stream(encoder, rate=FPS, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for frame in frames:
-            container.mux(stream.encode(VideoFrame.from_ndarray(frame, format="rgb24")))
+            picture = VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(picture.reformat(*size, interpolation="BICUBIC")))
         container.mux(stream.encode(None))
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from bench.data import DATA, bench_store, default_task
-from bench.loader.ceilings import DecodeTask, decode_only
+from bench.loader.ceilings import DecodeTask
 from bench.machine import save_json
 from bench.peers.data import peer_clips
 from bench.peers.loaders import PEERS, PeerDataset
 from bench.report import markdown
 from configs.errors import run_cli
-from dali_pipelines.clip_costs import clip_costs
+from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from trainers.engine.loop import endless
@@ -86,7 +86,7 @@ def times(index: Index, name: str, rounds: int = ROUNDS) -> dict[str, list[float
     task = default_task(name)
     settings: dict[str, Any] = {"batch_size": BATCH, "threads": 1}
     whole = ClipLoader(index, task, **settings)
-    decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings, graph=decode_only)
+    decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings)
     clips = PeerDataset(PEERS[PEER], peer_clips(whole, 0, len(whole), prepared=True))
     ours, decoding, peer = endless(whole), endless(decode), map(clips.__getitem__, cycle(range(len(clips))))
 

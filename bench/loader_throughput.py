@@ -6,7 +6,6 @@ Heavy imports are inside `main`: each worker of the loader imports this file onc
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=1, help="compare so many loaders, one per core, with one (1)")
     parser.add_argument("--epochs", type=int, help="measure so many whole epochs of our loader alone instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
-    parser.add_argument("--resume", action="store_true", help="keep the tasks that the JSON file has already")
     args = parser.parse_args(argv)
     require_positive(args, "batch_size", "batches", "rounds", "threads", "source_gop")
     cores = limits.cores()
@@ -57,8 +55,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         for name in names:
             if getattr(args, name) != parser.get_default(name):
                 raise UserError(f"--{name.replace('_', '-')} does not go with {why}: leave one of them out")
-    if args.resume and not args.json:
-        raise UserError("--resume needs --json FILE, whose tasks it keeps")
     if (args.epochs or args.processes > 1) and len(args.codec) > 1:
         raise UserError(f"--codec {' '.join(args.codec)}: --epochs and --processes measure one store")
     if args.epochs is not None:
@@ -83,11 +79,9 @@ def main(argv: list[str]) -> None:
     counts = {"batches": args.batches, "rounds": args.rounds}
     peers = () if args.peers is None else chosen(args.peers)
     indices, data = stores(args)
-    about, alone = {"data": data, "settings": settings | counts}, args.processes > 1 or args.epochs is not None
-    results: dict[str, dict[str, Any]] = measured(args.json, about) if args.resume else {}
+    alone = args.processes > 1 or args.epochs is not None
+    results: dict[str, dict[str, Any]] = {}
     for name in args.tasks or [*pretext_tasks(), "recognition"]:
-        if name in results:
-            continue
         task, index = default_task(name), next(iter(indices.values()))
         if args.processes > 1:
             results[name] = measure_processes(
@@ -98,23 +92,12 @@ def main(argv: list[str]) -> None:
         else:
             results[name] = measure_task(indices, task, settings, **counts, peers=peers)
         print(f"{name}: {results[name]}" if alone else table({name: results[name]}), flush=True)
-        save_json(args.json, **about, tasks=results)  # an interrupted bench keeps its results
-    if alone:
-        return
-    print(f"\n{table(results)}")
-    if args.json:
+        # After each task: an interrupted bench keeps its results.
+        save_json(args.json, data=data, settings=settings | counts, tasks=results)
+    if len(results) > 1 and not alone:
+        print(f"\n{table(results)}")
+    if args.json and not alone:
         plot(results, f"{machine()['gpu'] or machine()['cpu']}, {settings['device']}", args.json.with_suffix(".png"))
-
-
-def measured(path: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Return the tasks in the JSON file of an interrupted bench; UserError if its settings were different."""
-    if not path.is_file():
-        return {}
-    found = json.loads(path.read_text())
-    for key, value in json.loads(json.dumps(about)).items():
-        if found[key] != value:
-            raise UserError(f"--resume: {path} has other {key}, {found[key]} and not {value}: give another file")
-    return dict(found["tasks"])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ Section = TypeVar("Section", bound="DataclassInstance")
 RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
 """Old key -> new key, for recipes and checkpoints that predate American spelling."""
 
+LARGEST = 2**31 - 1
+"""Largest whole number under `plan` and `net`: counts of frames and pixels are multiplied as 64-bit numbers."""
+
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -95,6 +98,8 @@ def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
         if number is not None:
             return number
     elif type(value) is kind:  # not isinstance: true is an int to Python
+        if kind is int and key.startswith(("plan.", "net.")) and abs(value) > LARGEST:
+            raise UserError(f"{source.locate(key)}: expected a whole number up to {LARGEST}, got {value}")
         return value
     near = ""
     if isinstance(value, str):

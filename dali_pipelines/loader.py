@@ -2,11 +2,11 @@
 
 How a batch is made:
 
-1. `Batches` asks the pipeline for it, which asks `Feed` for samples (`ClipLoader._next`, `pipeline`).
+1. `Batches` asks the pipeline for it, which asks `Feed` for samples (`Delivery.next`, `pipeline`).
 2. A worker has made each sample ahead (`workers`), or this process makes it now: `SampleSource` looks up the row in
    the `Order`, draws its plan, locates, reads and decodes its bytes, and executes the host's pixel operations.
 3. The pipeline executes the rest of the task's `Program` for the whole batch.
-4. `ClipLoader._complete` counts the samples, records replacements, and reshapes the clips.
+4. `Delivery` counts the samples, records replacements, and reshapes the clips.
 
 An unreadable video is replaced in step 2 (`SampleSource.sample`), or found after DALI fails (`recovery`).
 """
@@ -14,22 +14,17 @@ An unreadable video is replaced in step 2 (`SampleSource.sample`), or found afte
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 
 from configs.errors import UserError, first_names, require
 from configs.words import counted
-from dali_pipelines.batches import Batches
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
-from dali_pipelines.decode.dali import first_cause
-from dali_pipelines.feed import Feed, memory_ahead
-from dali_pipelines.pipeline import Graph, build_pipeline
+from dali_pipelines.delivery import Counts, Delivery
+from dali_pipelines.feed import Feed
 from dali_pipelines.plan.order import Order
-from dali_pipelines.recovery import damaged, samples_of, why_unreadable
 from dali_pipelines.samples import Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
@@ -37,21 +32,6 @@ from dali_pipelines.unreadable import Unreadable
 from dali_pipelines.worker import require_main_guard
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Counts:
-    """Totals since the loader was created."""
-
-    samples: int = 0
-    frames: int = 0
-    frames_decoded: int = 0
-    replaced: int = 0
-
-    @property
-    def amplification(self) -> float:
-        """Frames decoded / frames delivered."""
-        return self.frames_decoded / max(self.frames, 1)
 
 
 class ClipLoader:
@@ -87,7 +67,6 @@ class ClipLoader:
         timeout_s: seconds a worker may take for a sample; see `Pool`.
         most_unreadable: largest share of samples that may be replaced when shuffling. Three standard deviations are
             added, as small counts may exceed it by chance.
-        graph: replaces the task's own graph, for benchmarks.
 
     Raises:
         UserError: the dataset is smaller than one global batch, no video is long enough, or more samples are replaced
@@ -111,7 +90,6 @@ class ClipLoader:
         decoder: Wanted = "auto",
         timeout_s: float = math.inf,
         most_unreadable: float = 0.1,
-        graph: Graph | None = None,
     ) -> None:
         require(batch_size >= 1, "batch_size", batch_size, "at least 1")
         require(world_size >= 1, "world_size", world_size, "at least 1")
@@ -124,7 +102,7 @@ class ClipLoader:
             raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
         if not isinstance(task, Task):
             raise UserError(f"ClipLoader(..., {task!r}) takes a task: load_task({str(task)!r})")
-        self.task, self.graph = task, graph
+        self.task = task
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)
         self.index, self.too_short = usable.index, dict(usable.too_short)
@@ -151,9 +129,8 @@ class ClipLoader:
         self.threads = decoding_threads(threads, nvdec=dali and gpu)
         self.step = 0  # of the next batch, counted from the start of epoch 0
         self._unreadable = Unreadable(index, replaces=shuffle, most=most_unreadable)
-        self.counts = Counts()
-        self._feed = Feed(self._unreadable, workers=workers, timeout_s=timeout_s)
-        self._batches: Batches | None = None
+        feed = Feed(self._unreadable, workers=workers, timeout_s=timeout_s)
+        self._delivery = Delivery(feed, device_id=self.device_id, threads=self.threads)
 
     def __len__(self) -> int:
         return self.order.steps
@@ -162,9 +139,14 @@ class ClipLoader:
         """Yield the remaining batches of the current epoch; the next call starts the next epoch."""
         epoch = self.order.at(self.step)[0]
         while self.order.at(self.step)[0] == epoch:
-            batch = self._next()
+            batch = self._delivery.next(self.source)
             self.step += 1
             yield batch
+
+    @property
+    def counts(self) -> Counts:
+        """Totals of what was delivered."""
+        return self._delivery.counts
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -181,8 +163,7 @@ class ClipLoader:
 
         Call it once a step, after the GPU was given its work: see `Batches`. Without it, asking for a batch does it.
         """
-        if self._batches:
-            self._batches.refill()
+        self._delivery.refill()
 
     def remember(self, unreadable: Mapping[str, str]) -> None:
         """Mark videos as unreadable that were found to be so earlier: name -> reason."""
@@ -209,87 +190,15 @@ class ClipLoader:
         for name, value in self._identity().items():
             if state[name] != value:
                 raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
-        self._rewind()
+        self._delivery.rewind()
         self.step = state["epoch"] * len(self) + state["step"]
 
     def close(self) -> None:
         """End the worker processes and free the pipeline; iterating recreates them."""
-        self._rewind()
-        self._feed.close()
-
-    def _rewind(self) -> None:
-        """Discard samples and batches made ahead."""
-        self._batches = None
-        self._feed.rewind()
+        self._delivery.close()
 
     def _identity(self) -> dict[str, int]:
         return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
-
-    def _next(self) -> dict[str, torch.Tensor]:
-        rebuilt = False
-        while True:
-            if self._batches is None:
-                self._batches = self._build()
-            try:
-                return self._complete(next(self._batches))
-            except RuntimeError as error:  # DALI raises no other kind
-                self._rewind()
-                reasons = damaged(self.source, error, device_id=self.device_id)
-                if not reasons and rebuilt:
-                    raise
-                if not reasons:  # e.g. out of memory: not expected twice at one step
-                    log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
-                    rebuilt = True
-                for row, reason in reasons.items():
-                    self._unreadable.add(row, reason)
-            except BaseException:  # Ctrl-C, say, or a task's own: what was made ahead no longer fits the step
-                self.close()
-                raise
-
-    def _build(self) -> Batches:
-        source = self.source
-        pipeline, names = build_pipeline(
-            source,
-            graph=self.graph,
-            batch_size=self.order.batch_size,
-            device_id=self.device_id,
-            threads=self.threads,
-            feed=self._feed.start(source),
-            ahead=self._batches_ahead(),
-        )
-        return Batches(pipeline, names)
-
-    def _batches_ahead(self) -> int:
-        """Return how many batches DALI makes while one is in use: 2, or 1 if host memory is short.
-
-        3 on a GPU, where one of them starts late.
-        """
-        if self.device_id is not None:
-            return 3
-        sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.task.batch_schema.values())
-        return 1 if 3 * self.order.batch_size * sum(sizes) > memory_ahead() else 2
-
-    def _complete(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        epoch, step = self.order.at(self.step)
-        rows, decoded = batch.pop("row").numpy(), batch.pop("decoded")
-        if rows.min() < 0:
-            samples_of(self.source)  # raises: some slot has no stand-in
-        wanted = self.order.rows(epoch, step)
-        replaced = (rows != wanted) & (wanted >= 0)
-        for row, stand_in in zip(wanted[replaced].tolist(), rows[replaced].tolist(), strict=True):
-            if row not in self._unreadable.rows:
-                self._unreadable.add(row, why_unreadable(self.source, epoch, row))
-            self.replaced_by[self.index.names.text(row)] = self.index.names.text(stand_in)
-        self.counts.samples += len(rows)
-        self.counts.frames += len(rows) * self.task.program.frames
-        self.counts.frames_decoded += int(decoded.sum())
-        self.counts.replaced += int(replaced.sum())
-        self._unreadable.require_few(replaced=self.counts.replaced, samples=self.counts.samples)
-        for name, (shape, _) in self.task.batch_schema.items():
-            if name in batch and len(shape) >= 4:  # FHWC frames of one or several consecutive clips
-                batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
-        batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
-        return batch
 
 
 def too_few_videos(index: Index, global_batch: int) -> UserError:

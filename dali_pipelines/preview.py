@@ -1,8 +1,7 @@
 """Show what the network will see: `clipfeed preview --config C --out FILE`, a picture, a page or a video.
 
-A .png has a row of frames for each view of a clip; .html, .mp4, .gif and .webp play them. The pixels are those of the
-first batch of the loader, normalization undone; what is drawn on them comes from the task's annotations of the very
-same plan.
+A .png has a row of frames for each view of a clip; .html and .mp4 play them. The pixels are those of the first batch of
+the loader, normalization undone; what is drawn on them comes from the task's annotations of the very same plan.
 """
 
 import argparse
@@ -40,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed preview", description=__doc__)
     parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
     add_overrides(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .html, .mp4, .gif or .webp")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .html or .mp4")
     parser.add_argument("--samples", type=int, default=4, help="videos (4)")
     parser.add_argument("--frames", type=int, default=8, help="frames of a view in a .png, evenly spread (8)")
     return parser
@@ -55,8 +54,6 @@ def main(argv: list[str]) -> None:
         ".png": lambda samples: png(samples, args.frames),
         ".html": lambda samples: page(samples, task, facts).encode(),
         ".mp4": mp4,
-        ".gif": lambda samples: animation(samples, "GIF"),
-        ".webp": lambda samples: animation(samples, "WEBP"),
     }
     if args.out.suffix not in writers:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
@@ -164,14 +161,6 @@ def mp4(samples: Sequence[Sample]) -> bytes:
         for sheet in sheets * math.ceil(SECONDS * PLAY_FPS / len(sheets)):
             container.mux(stream.encode(av.VideoFrame.from_image(sheet.crop((0, 0, width, height)))))
         container.mux(stream.encode(None))
-    return file.getvalue()
-
-
-def animation(samples: Sequence[Sample], kind: str) -> bytes:
-    """Encode the samples in a grid as a looping animation; `kind` is GIF or WEBP."""
-    first, *others = _sheets(samples)
-    file = io.BytesIO()
-    first.save(file, kind, save_all=True, append_images=others, duration=1000 // PLAY_FPS, loop=0)
     return file.getvalue()
 
 

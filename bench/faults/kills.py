@@ -1,7 +1,7 @@
 """Kill runs at any moment, repeatedly until they end, and compare their bits with those of an undisturbed run.
 
 Half of the kills come at a random time; half hold the run at the start of an activity (`victim.MARKED`), so moments of
-microseconds are hit as well. Some hit a `python trainers/pretrain.py` that may still be importing.
+microseconds are hit as well.
 """
 
 import json
@@ -27,14 +27,11 @@ from bench.faults import victim
 from bench.faults.row import Row
 from bench.faults.same import compare, tables
 from dali_pipelines.progress import bar
-from trainers.engine.work_dir import LOCK
 
 KILLS, HANGS_S, LEAVES_S = 200, 300, 20
 """Kills per task at full scale, and seconds after which a run counts as hanging, or a worker as outliving its run."""
-AFRESH, WORKERS, AIMED, ALONE = 0.05, 0.1, 0.5, 0.5
-"""Shares of starts: with all imports, with 1 or 2 workers, held to be killed, killed without its workers."""
-AFRESH_S = 8
-"""Seconds within which a process that has to import everything is killed."""
+WORKERS, AIMED, ALONE = 0.1, 0.5, 0.5
+"""Shares of starts: with 1 or 2 workers, held to be killed, killed without its workers."""
 
 SMALL = {"num_frames": 8, "size": 32}
 TRAIN = {
@@ -145,7 +142,6 @@ class Killer:
             details={
                 "runs": runs,
                 "seconds": round(time.monotonic() - began),
-                "kills_in": dict(Counter(at.partition(":")[0] for at in self.hits.elements())),
                 "kills_at": dict(sorted(self.hits.items())),
                 "kills_of": dict(sorted(self.kinds.items())),
                 "validations": dict(tables(whole)).get("validation.jsonl", []),
@@ -171,14 +167,13 @@ class Killer:
 
     def start_and_kill(self, work_dir: Path) -> tuple[int, int]:
         """Start a process and kill it, unless it ends before; return its id and exit status."""
-        draw, lock = self.draw, work_dir / LOCK
+        draw = self.draw
         workers = draw.choice([1, 2]) if draw.random() < WORKERS else 0
-        afresh, aimed, alone = draw.random() < AFRESH, draw.random() < AIMED, draw.random() < ALONE
-        aim = draw.choice([*self.labels]) if aimed and not afresh else ""
+        aimed, alone = draw.random() < AIMED, draw.random() < ALONE
+        aim = draw.choice([*self.labels]) if aimed else ""
         nth = min(self.labels.get(aim, 1), 1 + int(draw.expovariate(0.7)))  # small: a resumed run has less to do
         self.board.clear()
-        locked = last_change(lock)
-        process = self.start(work_dir, workers=workers, aim=aim, nth=nth, afresh=afresh)
+        process = self.start(work_dir, workers=workers, aim=aim, nth=nth)
         if aim:
             end = time.monotonic() + HANGS_S
             while process.exitcode is None and not self.board.read()[1] and time.monotonic() < end:
@@ -186,25 +181,20 @@ class Killer:
             if not self.board.read()[1]:
                 return self.wait(process)
         else:
-            process.join(draw.uniform(0, AFRESH_S if afresh else self.seconds))
+            process.join(draw.uniform(0, self.seconds))
         assert process.pid
         kill(process.pid, alone=alone)
         process.join()
         if process.exitcode == -signal.SIGKILL:
-            at = self.board.read()[0] or victim.START_UP
-            if afresh:
-                at = "start-up: afresh, imports" if last_change(lock) == locked else "afresh, later"
-            self.hits[at] += 1
+            self.hits[self.board.read()[0] or victim.START_UP] += 1
             self.kinds["held" if aim else "at a random time"] += 1
             self.kinds[f"{workers} workers, {'main process alone' if alone else 'whole group'}"] += 1
         return process.pid, process.exitcode or 0
 
-    def start(
-        self, work_dir: Path, *, workers: int = 0, aim: str = "", nth: int = 0, afresh: bool = False
-    ) -> ForkServerProcess:
+    def start(self, work_dir: Path, *, workers: int = 0, aim: str = "", nth: int = 0) -> ForkServerProcess:
         """Start the command in a work dir."""
         argv = [*self.argv, "--work-dir", str(work_dir), "--set", f"data.workers={workers}"]
-        return victim.start(argv, self.output, self.place / "board", aim=aim, nth=nth, afresh=afresh)
+        return victim.start(argv, self.output, self.place / "board", aim=aim, nth=nth)
 
     def wait(self, process: ForkServerProcess) -> tuple[int, int]:
         """Wait for a process without killing it; return its id and exit status, 124 if it hangs."""
@@ -237,8 +227,3 @@ def still_there(sessions: Collection[int]) -> int:
         if not left or time.monotonic() > end:
             return left
         time.sleep(0.2)
-
-
-def last_change(path: Path) -> int:
-    """Return the modification time of a file, 0 if it does not exist."""
-    return path.stat().st_mtime_ns if path.exists() else 0

@@ -24,18 +24,18 @@ class Row:
     """The number of faults after which the work continued, or ended as documented."""
     lost_or_repeated: int
     """Samples, steps, frames or files: `details` says which."""
-    bits_equal: bool | None
-    """Whether the results equal those without faults; None if there is nothing to compare."""
+    bits_equal: bool
+    """Whether the results equal those without faults."""
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        return self.survived == self.injected and not self.lost_or_repeated and self.bits_equal is not False
+        return self.survived == self.injected and not self.lost_or_repeated and self.bits_equal
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of a table, in the order of HEAD."""
-        bits = {True: "yes", False: "NO", None: "-"}[self.bits_equal]
-        return (self.fault, f"{self.injected:,}", f"{self.survived:,}", f"{self.lost_or_repeated:,}", bits)
+        numbers = (f"{number:,}" for number in (self.injected, self.survived, self.lost_or_repeated))
+        return (self.fault, *numbers, "yes" if self.bits_equal else "NO")
 
 
 def save(path: Path, rows: Iterable[Row], *, command: str) -> None:

@@ -9,7 +9,6 @@ import mmap
 import os
 import random
 import runpy
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -150,22 +149,18 @@ class Marks:
         vars(loop)["endless"], vars(fit)["train"] = fetching, training
 
 
-def start(
-    argv: list[str], output: Path, board: Path, *, aim: str = "", nth: int = 0, afresh: bool = False
-) -> ForkServerProcess:
-    """Start a command in a new session, printing to `output`; with `afresh`, it imports everything itself."""
+def start(argv: list[str], output: Path, board: Path, *, aim: str, nth: int) -> ForkServerProcess:
+    """Start a command in a new session, printing to `output`; see `Marks` for `aim` and `nth`."""
     forkserver.set_forkserver_preload([__name__, "torch.utils.tensorboard"])
-    process = get_context("forkserver").Process(target=_be, args=(argv, output, board, aim, nth, afresh))
+    process = get_context("forkserver").Process(target=_be, args=(argv, output, board, aim, nth))
     process.start()
     return process
 
 
-def _be(argv: list[str], output: Path, board: Path, aim: str, nth: int, afresh: bool) -> None:
+def _be(argv: list[str], output: Path, board: Path, aim: str, nth: int) -> None:
     os.setsid()
     os.sched_setaffinity(0, {random.SystemRandom().choice([*os.sched_getaffinity(0)])})  # one thread for the network
     become_command(argv, output)
-    if afresh:
-        os.execv(sys.executable, [sys.executable, *argv])
     began, marks = time.monotonic(), Marks(Board(board), aim, nth)
     marks.mark_all()
     try:

@@ -28,24 +28,20 @@ from trainers.engine.loop import endless
 
 KILLS, PARTS = 1000, 20
 """Kills of a row at full scale, and how often the row is yielded until then."""
-SPAWNED = 0.05
-"""Share of the kills for spawned workers: users have these, and each imports everything again."""
 STEP_S = 0.05
 """Longest simulated training step, seconds."""
 BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
 
-def inject(scale: float, folder: Path, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
-    """Yield a row for an idle machine, for one with busy loops, or for spawned workers."""
+def inject(scale: float, folder: Path, *, busy: int = 0) -> Iterator[Row]:
+    """Yield a row for an idle machine, or for one with busy loops."""
     index = Index.load(bench_store((folder / "data").resolve(), codec="rawvideo", short_side=128))
-    fault = "SIGKILL to a random worker of a loader"
-    fault += ", beside two busy loops" * bool(busy) + ", each started anew" * (start == "spawn")
-    kills = KILLS * scale * (SPAWNED if start == "spawn" else 1)
-    yield from kill_workers(fault, index, max(1, round(kills)), busy=busy, start=start)
+    fault = "SIGKILL to a random worker of a loader" + ", beside two busy loops" * bool(busy)
+    yield from kill_workers(fault, index, max(1, round(KILLS * scale)), busy=busy)
 
 
-def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
+def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0) -> Iterator[Row]:
     """Yield one row repeatedly, with the kills so far, while `busy` loops run."""
     killer, pauses = Killer(seed=0), random.Random(1)
     progress: tqdm[None] = bar(desc=fault, total=kills)
@@ -53,7 +49,7 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
     seconds: list[float] = []
     loads: list[float] = []
     with ExitStack() as stack:
-        stack.enter_context(started_by(start))
+        stack.enter_context(forked_workers())
         stack.enter_context(busy_loops(busy))
         stack.enter_context(progress)
         disturbed, undisturbed = (
@@ -83,7 +79,7 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
                 details={
                     "lost_or_repeated": "batches that differ, and videos that were replaced",
                     "batches": len(seconds) + part,
-                    "workers": f"{WORKERS}, {'forked from a server' if start == 'forkserver' else 'started anew'}",
+                    "workers": f"{WORKERS}, forked from a server",
                     "median_batch_s": round(median, 4),
                     "longest_batch_s": round(max(seconds), 2),
                     "s_per_kill": round((sum(seconds) - median * len(seconds)) / killer.kills, 3),
@@ -96,10 +92,10 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
 
 
 @contextmanager
-def started_by(method: str) -> Iterator[None]:
-    """Make pools start workers by spawn or forkserver; the server preloads all imports of a loader's worker."""
+def forked_workers() -> Iterator[None]:
+    """Make pools fork workers from a server that preloads all imports: spawned ones take seconds to start."""
     multiprocessing.set_forkserver_preload(["dali_pipelines.samples", "dali_pipelines.worker"])
-    with mock.patch.object(worker, "CONTEXT", multiprocessing.get_context(method)):
+    with mock.patch.object(worker, "CONTEXT", multiprocessing.get_context("forkserver")):
         yield
 
 

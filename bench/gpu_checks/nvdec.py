@@ -15,7 +15,6 @@ def utilization() -> Iterator[dict[str, float | str]]:
     If the driver's library is missing, the dict says so instead.
     """
     busy: dict[str, float | str] = {}
-    samples: dict[str, list[int]] = {name: [] for name in ("decoder_percent", "jpeg_percent", "gpu_percent")}
     done = Event()
     try:
         counters = _counters()
@@ -23,6 +22,7 @@ def utilization() -> Iterator[dict[str, float | str]]:
         yield busy
         busy["utilization"] = f"unknown: {error}"
         return
+    samples: dict[str, list[int]] = {name: [] for name in counters}
 
     def watch() -> None:
         while not done.wait(0.1):
@@ -57,12 +57,7 @@ def _counters() -> dict[str, Callable[[], int | None]]:
         gpu_and_memory = (ctypes.c_uint * 2)()
         return None if nvml.nvmlDeviceGetUtilizationRates(gpu, gpu_and_memory) else gpu_and_memory[0]
 
-    return {
-        "decoder_percent": engine("nvmlDeviceGetDecoderUtilization"),
-        "gpu_percent": whole,
-        **(
-            {"jpeg_percent": engine("nvmlDeviceGetJpgUtilization")}
-            if hasattr(nvml, "nvmlDeviceGetJpgUtilization")
-            else {}
-        ),
-    }
+    counters = {"decoder_percent": engine("nvmlDeviceGetDecoderUtilization"), "gpu_percent": whole}
+    if hasattr(nvml, "nvmlDeviceGetJpgUtilization"):  # else an old driver
+        counters["jpeg_percent"] = engine("nvmlDeviceGetJpgUtilization")
+    return counters

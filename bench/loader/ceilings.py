@@ -13,10 +13,8 @@ from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.cut import Region
-from dali_pipelines.loader import ClipLoader
-from dali_pipelines.pipeline import Graph
 from dali_pipelines.pixels.crop import CropResize
-from dali_pipelines.pixels.operation import Plan, Schema, View
+from dali_pipelines.pixels.operation import Nodes, Plan, Schema, View
 from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
@@ -25,11 +23,6 @@ from dali_pipelines.tasks import Task
 
 HELD = 16
 """Samples to hold. A sample of 64 frames of 336x256 takes 16 MiB."""
-
-
-def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-    """Deliver one pixel of the frames for the task's own graph: a graph for `ClipLoader`."""
-    return {"pixel": frames[:1, :1, :1]}
 
 
 class Corner(CropResize):
@@ -43,7 +36,7 @@ class Corner(CropResize):
 
 
 class CutTask(Task):
-    """A task for `ClipLoader` with `cut_only`: its views are only cut out and scaled."""
+    """A task for `ClipLoader`: its views are only cut out and scaled, and one pixel is delivered."""
 
     @cached_property
     def program(self) -> Program:
@@ -54,30 +47,24 @@ class CutTask(Task):
     def labels(self) -> Schema:
         return {}
 
-
-def cut_only(loader: ClipLoader) -> Graph:
-    """Return a graph for a loader of a `CutTask`: it cuts unless the host did, and delivers one pixel per view."""
-    if loader.source.steps:
-        return decode_only
-    views = loader.task.program.views
-
-    def cut(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-        clips = [view.crop.dali(view.frames(frames), plan, view) for view in views]
-        return {f"pixel{view.index}": clip[:1, :1, :1] for view, clip in zip(views, clips, strict=True)}
-
-    return cut
+    def graph(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
+        """Cut unless the host did, and deliver a pixel of each view."""
+        if steps:
+            return {"pixel": frames[:1, :1, :1]}
+        clips = {view.index: view.crop.dali(view.frames(frames), plan, view) for view in self.program.views}
+        return {f"pixel{index}": clip[:1, :1, :1] for index, clip in clips.items()}
 
 
-class DecodeTask(Task):
-    """A task for `ClipLoader` with `decode_only`: if PyAV decodes, it cuts and scales almost nothing."""
+class DecodeTask(CutTask):
+    """A task for `ClipLoader` of decoding alone: if PyAV decodes, it cuts and scales almost nothing."""
 
     @cached_property  # used for every sample
     def program(self) -> Program:
-        return consecutive_views([super().program.frames], Corner(16))
+        return consecutive_views([Task(self.name, self.cfg).program.frames], Corner(16))
 
-    @property
-    def labels(self) -> Schema:
-        return {}
+    def graph(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
+        """Deliver a pixel."""
+        return {"pixel": frames[:1, :1, :1]}
 
 
 def augment_only(

@@ -6,11 +6,11 @@ from time import perf_counter
 from typing import Any
 
 from bench import meters
-from bench.loader.ceilings import CutTask, DecodeTask, augment_only, cut_only, decode_only
+from bench.loader.ceilings import CutTask, DecodeTask, augment_only
 from bench.loader.contenders import OURS, Contender
 from bench.meters import Round, measure
 from dali_pipelines import limits
-from dali_pipelines.clip_costs import clip_costs
+from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
@@ -38,7 +38,6 @@ def our_contenders(
         stack.enter_context(closing(ClipLoader(index, its_task, **settings)))
         for its_task in (task, DecodeTask(task.name, task.cfg), CutTask(task.name, task.cfg))
     )
-    decode.graph, cut.graph = decode_only, cut_only(cut)
 
     def run(batches: Iterator[Any]) -> Callable[[int, int], Round]:
         return lambda step, count: measure(batches, count, device=device, untimed=_untimed(settings))

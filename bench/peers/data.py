@@ -1,8 +1,6 @@
 """Make the same videos as H.264 files, zips of JPEGs and prepared stores, and the loader's clips for peers."""
 
-import importlib
 import io
-import subprocess
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ from tqdm import tqdm
 
 from bench import data
 from bench.peers.transforms import Transforms, transforms_of
-from configs.errors import UserError
 from dali_pipelines.decode.cut import Region
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.boxes import Box
@@ -69,7 +66,9 @@ def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) 
             name = f"video{number:03d}"
             video, jpegs = sources(root, name)
             if not video.is_file():
-                _write_h264(video, number, gop=source_gop)
+                with replacing(video) as part:  # with x264's defaults but for the GOP: B-frames, CRF 23
+                    frames, options = data.drift(number), {"g": str(source_gop)}
+                    data.write_movie(part, frames, "libx264", size=SOURCE_SIZE, options=options, format="mp4")
             if not jpegs.is_file():
                 pictures = (_picture(frame) for frame in decoded(video))
                 write_zip(jpegs, (encode_jpeg(picture, JPEG_QUALITY) for picture in pictures))
@@ -86,20 +85,6 @@ def sources(root: Path, name: str) -> tuple[Path, Path]:
 def equal_zip(root: Path, name: str) -> Path:
     """Return the zip of JPEGs with the size and quality of a video of a store (`bench.peers.quality`)."""
     return root.parent / f"jpegs_like_{root.name}" / f"{name}.zip"
-
-
-def _write_h264(path: Path, seed: int, *, gop: int) -> None:
-    """Encode with FFmpeg's defaults except for the size and the GOP: B-frames, CRF 23."""
-    try:
-        binary = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
-    except ModuleNotFoundError as error:
-        raise UserError("--peers makes H.264 files with imageio-ffmpeg: pip install imageio-ffmpeg") from error
-    width, height = SOURCE_SIZE
-    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{data.WIDTH}x{data.HEIGHT}", "-r", str(data.FPS), "-i", "-"]
-    made = ["-vf", f"scale={width}:{height}", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", str(gop), "-f", "mp4"]
-    frames = b"".join(frame.tobytes() for frame in data.drift(seed))
-    with replacing(path) as part:
-        subprocess.run([binary, "-v", "error", "-y", *given, *made, str(part)], input=frames, check=True)
 
 
 def decoded(video: Path) -> Iterator[VideoFrame]:

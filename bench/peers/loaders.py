@@ -1,8 +1,8 @@
 """Other ways to load the same clips: four decoders, each in torch's DataLoader.
 
 A peer is a function from a `PeerClip` to its views, cropped, scaled and mirrored: RGB, uint8 (T, 3, size, size), or
-(T, size, size, 3) with OpenCV. It decodes every frame once and scales it once per view; torchvision and FFmpeg
-antialias, OpenCV does not. The task's other transforms (`bench.peers.transforms`) use torchvision or OpenCV.
+(T, size, size, 3) with OpenCV. It decodes every frame once and scales it once per view; torchvision antialiases,
+OpenCV does not. The task's other transforms (`bench.peers.transforms`) use torchvision or OpenCV.
 """
 
 import importlib
@@ -31,31 +31,9 @@ def _threads() -> int:
 
 
 def torchcodec(clip: PeerClip) -> list[Tensor]:
-    decoders = importlib.import_module("torchcodec.decoders")
-    decoder = decoders.VideoDecoder(clip.video, num_ffmpeg_threads=_threads(), seek_mode="approximate")
+    create = importlib.import_module("torchcodec.decoders").VideoDecoder
+    decoder = create(clip.video, num_ffmpeg_threads=_threads(), seek_mode="approximate")
     return _views(decoder.get_frames_at(clip.frames).data, clip)
-
-
-def torchcodec_transforms(clip: PeerClip) -> list[Tensor]:
-    """Crop and scale bilinearly in torchcodec's decoder: one decoder per view, as each can make only one crop."""
-    decoders = importlib.import_module("torchcodec.decoders")
-    transforms = importlib.import_module("torchcodec.transforms")
-    made = []
-    for view in clip.views:
-        top, left, height, width = view.box
-        # torchcodec itself crops only at the center or at random.
-        spec = f"crop, {height}, {width}, {left}, {top}"
-        crop = type("Crop", (transforms.RandomCrop,), {"_make_transform_spec": lambda *_, spec=spec: spec})
-        decoder = decoders.VideoDecoder(
-            clip.video,
-            num_ffmpeg_threads=_threads(),
-            seek_mode="approximate",
-            transforms=[crop((height, width)), transforms.Resize((view.size, view.size))],
-        )
-        shown, order = view.distinct
-        frames: Tensor = decoder.get_frames_at(shown).data[order]
-        made.append(frames.flip(-1) if view.mirror else frames)
-    return made
 
 
 def decord(clip: PeerClip) -> list[Tensor]:
@@ -144,7 +122,6 @@ class Peer:
 
 OF_SOURCES = {
     "torchcodec": Peer("torchcodec", torchcodec),
-    "torchcodec_transforms": Peer("torchcodec.transforms", torchcodec_transforms),
     "decord": Peer("decord", decord),
     "pyav": Peer("av", pyav),
     "jpeg_zip": Peer("cv2", jpeg_zip, OpenCV),

@@ -4,11 +4,12 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.video.frame import VideoFrame
 from PIL import Image
 
 from bench.peers.data import decoded, encode_jpeg, equal_zip, sources, write_zip
@@ -50,7 +51,7 @@ def _choose(index: Index) -> dict[str, Any]:
     names = [index.info(row).name for row in range(min(VIDEOS, len(index)))]
     root = Path(index.root)
     wanted = [picture for name in names for picture in [*_scaled(index, name)][COMPARED]]
-    stored = [picture for name in names for picture in [*_rgb(video_path(root, name))][COMPARED]]
+    stored = [picture for name in names for picture in [*_rgb(decoded(video_path(root, name)))][COMPARED]]
     target = mean_psnr(wanted, stored)
 
     def measured(quality: int) -> tuple[float, float]:
@@ -83,12 +84,10 @@ def mean_psnr(wanted: list[Picture], shown: list[Picture]) -> float:
 
 def _scaled(index: Index, name: str) -> Iterator[Picture]:
     """Yield the frames of a source as `prepare` passes them to the encoder."""
-    width, height = index.sizes_WH[0].tolist()
-    convert, rgb = store_converter(width, height), RgbConverter()
-    video, _ = sources(Path(index.root), name)
-    return (np.stack(rgb(convert(frame)), axis=-1) for frame in decoded(video))
+    convert = store_converter(*index.sizes_WH[0].tolist())
+    return _rgb(map(convert, decoded(sources(Path(index.root), name)[0])))
 
 
-def _rgb(video: Path) -> Iterator[Picture]:
+def _rgb(frames: Iterable[VideoFrame]) -> Iterator[Picture]:
     rgb = RgbConverter()
-    return (np.stack(rgb(frame), axis=-1) for frame in decoded(video))
+    return (np.stack(rgb(frame), axis=-1) for frame in frames)

@@ -25,7 +25,7 @@ def has_nvdec() -> bool:
 def engines() -> int:
     """Return the number of H.264 decoders of the current GPU, FEW_ENGINES if the driver does not say."""
     try:
-        return decoder_caps()["h264"]["engines"] or FEW_ENGINES
+        return decoders().get("h264") or FEW_ENGINES
     except (OSError, AttributeError, RuntimeError):
         return FEW_ENGINES
 
@@ -52,8 +52,8 @@ class Caps(ctypes.Structure):
     )
 
 
-def decoder_caps() -> dict[str, dict[str, int]]:
-    """Return the current GPU's support for 8-bit 4:2:0 by codec: number of engines, range of sizes (pixels).
+def decoders() -> dict[str, int]:
+    """Return the number of the current GPU's engines for each codec that it decodes as 8-bit 4:2:0.
 
     Raises:
         OSError: the driver's library is missing.
@@ -64,7 +64,7 @@ def decoder_caps() -> dict[str, dict[str, int]]:
     found = {}
     for name, number in NUMBERS.items():
         caps = Caps(codec=number, chroma=CHROMA_420)
-        status = ask(ctypes.byref(caps))
-        fields = ("supported", "engines", "min_width", "min_height", "max_width", "max_height")
-        found[name] = {"cuda_status": status, **{field: getattr(caps, field) for field in fields}}
+        ask(ctypes.byref(caps))
+        if caps.supported:
+            found[name] = caps.engines
     return found

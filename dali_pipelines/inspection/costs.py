@@ -2,23 +2,24 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from configs.errors import UserError
 from configs.words import counted
-from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section, spread
 from dali_pipelines.inspection.contents import stored_bytes
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
+from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.reader import locate_clip, read_clip
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.tasks import Task
@@ -28,6 +29,30 @@ CLIPS = 32
 REENCODED = 3
 """Videos that are re-encoded to estimate the gain."""
 LENGTH, STRIDE, ROUNDS = 16, 2, 3
+
+
+class ClipCosts(NamedTuple):
+    """Means over some clips.
+
+    amplification: frames decoded / frames delivered.
+    bytes: read from storage per clip.
+    """
+
+    amplification: float
+    bytes: float
+
+
+def clip_costs(index: Index, task: Task, *, rows: Iterable[int], draws: int = 1, seed: int = 0) -> ClipCosts:
+    """Average the costs of the clips of `rows` over `draws` epochs by reading them; ClipError if one is unreadable."""
+    decoded, delivered, read = 0, 0, []
+    for epoch in range(draws):
+        for row in rows:
+            frames = plan_of_row(index, task, seed=seed, epoch=epoch, row=row)["frames"]
+            clip = locate_clip(index, row, np.unique(frames))
+            decoded += clip.read().decoded
+            delivered += len(frames)
+            read.append(clip.nbytes)
+    return ClipCosts(decoded / delivered, sum(read) / len(read))
 
 
 def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:

@@ -59,6 +59,14 @@ class View:
         return node if self.whole else node[self.places]
 
 
+def to_device_of(node: DataNode, other: DataNode) -> DataNode:
+    """Move `node` to the device of `other`, as required for inputs of an operator and tensors of a batch.
+
+    Arithmetic moves its operands itself; named arguments stay on the CPU.
+    """
+    return node.gpu() if other.device == "gpu" and node.device == "cpu" else node
+
+
 class Operation(ABC):
     """One step of a view. Subclass `Crop` or `ClipOperation`, or this for steps that only DALI does."""
 

@@ -8,8 +8,7 @@ from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
 
 from dali_pipelines import kernels
-from dali_pipelines.pixels.device import to_device_of
-from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, View
+from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, View, to_device_of
 from dali_pipelines.plan.patches import Patches
 
 

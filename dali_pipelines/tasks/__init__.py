@@ -38,8 +38,7 @@ from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
 from configs.plugins import import_task
-from dali_pipelines.pixels.device import to_device_of
-from dali_pipelines.pixels.operation import Nodes, Schema
+from dali_pipelines.pixels.operation import Nodes, Schema, to_device_of
 from dali_pipelines.pixels.program import Program
 from dali_pipelines.plan.video import VideoInfo
 

@@ -26,6 +26,7 @@ CROPS = {  # (y, x) between the first and the last position of a crop, and wheth
     "five": [(CENTER, CENTER, False), *((y, x, False) for y in (0, END) for x in (0, END))],
 }
 CROPS["ten"] = CROPS["five"] + [(y, x, True) for y, x, _ in CROPS["five"]]
+CROPS["three"] = [(CENTER, x, False) for x in (0, CENTER, END)]  # of a video that is not higher than wide
 
 
 def clips_of(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarray:
@@ -43,11 +44,9 @@ def clips_of(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarr
 
 def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
     """Return the crops, float32 (crops, 2, 2) as in `plan.crops`."""
-    if cfg.test.crops == "three":
-        ends = (0, CENTER, END)
-        places = [(CENTER, x, False) if video.width >= video.height else (x, CENTER, False) for x in ends]
-    else:
-        places = CROPS[cfg.test.crops]
+    places = CROPS[cfg.test.crops]
+    if cfg.test.crops == "three" and video.width < video.height:
+        places = [(x, y, flip) for y, x, flip in places]
     return np.stack(
         [
             scaled_crop(
@@ -60,7 +59,7 @@ def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
 
 def crops_count(cfg: Config) -> int:
     """Return how many crops each clip has."""
-    return 3 if cfg.test.crops == "three" else len(CROPS[cfg.test.crops])
+    return len(CROPS[cfg.test.crops])
 
 
 def clips_per_part(cfg: Config) -> int:

@@ -20,8 +20,8 @@ from dali_pipelines.tasks import Annotations
 
 
 @dataclass(frozen=True)
-class Config:
-    """The plan of VideoMAE; the defaults are the original's for Kinetics-400."""
+class MaskedClip:
+    """A clip of which some cells are hidden, the same ones in all frames; V-JEPA has it too."""
 
     num_frames: int = 16
     """Frames of a clip, T."""
@@ -29,29 +29,41 @@ class Config:
     """Frame step within a clip."""
     size: int = 224
     """Side of the square that crops are scaled to, pixels."""
-    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """Sides of a crop, as shares of the video's shorter side; height and width are equal or neighbors in this list."""
     flip_prob: float = 0.5
-    """Probability of mirroring the clip left to right, as in the paper; the published code never does."""
+    """Probability of mirroring the clip left to right."""
     patch: int = 16
-    """Side of a cell of the mask, pixels: that of the backbone's tubelets."""
-    mask_ratio: float = 0.9
-    """Share of cells that are hidden, the same ones in all frames; their number is rounded down."""
+    """Side of a cell, pixels: that of the backbone's tubelets."""
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=(self.size,), flip_prob=self.flip_prob)
         for key in ("num_frames", "stride", "patch"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         require(self.size % self.patch == 0, "size", self.size, f"a multiple of patch = {self.patch}")
-        fit = bool(self.scales) and 0 < min(self.scales) <= max(self.scales) <= 1
-        require(fit, "scales", list(self.scales), "one share or more, each above 0 and at most 1")
-        some = self.mask_ratio < 1 and 0 < self.hidden < self.cells
-        require(some, "mask_ratio", self.mask_ratio, f"a share that hides some of {self.cells} cells and shows others")
 
     @property
     def cells(self) -> int:
         """Number of cells in a frame."""
         return (self.size // self.patch) ** 2
+
+
+@dataclass(frozen=True)
+class Config(MaskedClip):
+    """The plan of VideoMAE; the defaults are the original's for Kinetics-400.
+
+    Clips are mirrored as in the paper; the published code never does.
+    """
+
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    """Sides of a crop, as shares of the video's shorter side; height and width are equal or neighbors in this list."""
+    mask_ratio: float = 0.9
+    """Share of cells that are hidden; their number is rounded down."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fit = bool(self.scales) and 0 < min(self.scales) <= max(self.scales) <= 1
+        require(fit, "scales", list(self.scales), "one share or more, each above 0 and at most 1")
+        some = self.mask_ratio < 1 and 0 < self.hidden < self.cells
+        require(some, "mask_ratio", self.mask_ratio, f"a share that hides some of {self.cells} cells and shows others")
 
     @property
     def hidden(self) -> int:
@@ -73,7 +85,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     return {"frames": frames, **CropBox.arrays([box], flips), "visible": np.sort(visible), "hidden": np.sort(hidden)}
 
 
-def program(cfg: Config) -> Program:
+def program(cfg: MaskedClip) -> Program:
     """Return the operations on the clip."""
     return consecutive_views([cfg.num_frames], CropBox(cfg.size))
 
@@ -89,6 +101,11 @@ def batch_schema(cfg: Config) -> Schema:
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames the clip has, and shade hidden cells."""
+    return shade(plan, cfg, hidden=plan["hidden"], count=str(cfg.hidden))
+
+
+def shade(plan: dict[str, np.ndarray], cfg: MaskedClip, *, hidden: np.ndarray, count: str) -> Annotations:
+    """Say which frames the clip has and how many cells are hidden, and shade those in `hidden`."""
     frames, side = plan["frames"], cfg.size // cfg.patch
-    caption = f"frames {frames[0]} to {frames[-1]}; {cfg.hidden} of {cfg.cells} cells hidden"
-    return Annotations([caption], shaded=np.isin(np.arange(cfg.cells), plan["hidden"]).reshape(1, side, side))
+    caption = f"frames {frames[0]} to {frames[-1]}; {count} of {cfg.cells} cells hidden"
+    return Annotations([caption], shaded=np.isin(np.arange(cfg.cells), hidden).reshape(1, side, side))

@@ -30,7 +30,7 @@ for name in names:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         pathlib.Path(os.environ["CHILD"]).write_text(str(child.pid))
         time.sleep(60)
-    result = {"ok": name != "facts.driver", "answer": f"5 of {name}", "rows": {"a": {"mean": 1}}}
+    result = {"ok": name != "facts.gpu", "answer": f"5 of {name}", "rows": {"a": {"mean": 1}}}
     result["error 1"] = "two\\nlines"
     record = {"status": "done", "seconds": 0.1, "result": result}
     part = results / "part"
@@ -79,7 +79,7 @@ def test_a_crash_and_a_hang_cost_one_item_each_and_the_next_run_does_the_rest(wo
     assert report["items"]["decode.h264_gop1"]["error"].startswith("SIGSEGV\nabout to fall")
     assert is_dead(int((worker / "child").read_text()))
     page = (worker / "out/gpu_report.md").read_text()
-    assert "To look at: facts.driver, decode.h264_gop1, decode.hevc_gop16." in page
+    assert "To look at: facts.gpu, decode.h264_gop1, decode.hevc_gop16." in page
     assert "| decode.repeat |  | 5 of decode.repeat | 0.1 |" in page
     assert "| a | 1 |" in page
     assert "error 1:\n```\ntwo\nlines\n```" in page
@@ -87,7 +87,7 @@ def test_a_crash_and_a_hang_cost_one_item_each_and_the_next_run_does_the_rest(wo
     printed = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert list(printed) == names
     assert "5 of decode.h264_gop8  [0.1 s]" in printed["decode.h264_gop8"]
-    assert "NOT OK: 5 of facts.driver" in printed["facts.driver"]
+    assert "NOT OK: 5 of facts.gpu" in printed["facts.gpu"]
     assert "CRASHED: SIGSEGV / about to fall" in printed["decode.h264_gop1"]
     assert {path.name for path in (worker / "out").iterdir()} == {f"gpu_report.{end}" for end in ("json", "md", "log")}
 
@@ -105,7 +105,7 @@ def test_a_crash_and_a_hang_cost_one_item_each_and_the_next_run_does_the_rest(wo
 
 def test_without_time_left_the_report_lists_what_was_not_run(tmp_path, capsys):
     gpu_report.main(["--out", str(tmp_path), "--minutes", "0", "--only", "facts"])
-    assert "not run: 4 items" in capsys.readouterr().out
+    assert "not run: 3 items" in capsys.readouterr().out
     assert "Not run: facts.machine" in (tmp_path / "gpu_report.md").read_text()
 
 
@@ -131,13 +131,14 @@ def test_an_unknown_item_is_refused(tmp_path):
         gpu_report.main(["--out", str(tmp_path), "--only", "decode.av1"])
 
 
-def test_the_real_process_reports_machine_and_libraries(tmp_path):
+def test_the_real_process_reports_machine_and_packages(tmp_path):
     gpu_report.main(
         ["--out", str(tmp_path), "--only", "facts", "--device", "cpu", "--work-dir", str(tmp_path / "work")]
     )
     found = json.loads((tmp_path / "gpu_report.json").read_text())["items"]
-    assert found["facts.machine"]["result"]["torch"] == torch.__version__.split("+")[0]
-    assert set(found["facts.libraries"]["result"]) >= {"ldconfig", "libnvcuvid.so.1"}
+    assert found["facts.machine"]["result"]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert set(found["facts.packages"]["result"]["rows"]) >= {"python", "torch", "DALI"}
+    assert found["facts.gpu"]["result"]["answer"] == "GPU: not asked for: --device cpu"
 
 
 def test_a_lost_gpu_leaves_its_record_and_asks_for_a_new_process(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ import torch
 
 from bench import data, meters
 from bench.loader import ours, processes
-from bench.loader.ceilings import CutTask, DecodeTask, augment_only, cut_only
+from bench.loader.ceilings import CutTask, DecodeTask, augment_only
 from bench.loader.epochs import figures
 from bench.loader.rounds import measure_task
 from bench.loader.stores import stores
@@ -125,7 +125,6 @@ def test_cut_ceiling_cuts_every_view_and_delivers_a_pixel(vp9_store, decoder):
         ClipLoader(vp9_store, task, batch_size=4, decoder=decoder) for task in (CutTask("moco", cfg), Task("moco", cfg))
     ]
     cut, _whole = loaders
-    cut.graph = cut_only(cut)
     batch = next(iter(cut))
     assert {name: tuple(pixels.shape) for name, pixels in batch.items() if name != "index"} == (
         {"pixel": (4, 1, 1, 1, 3)} if decoder == "pyav" else {"pixel0": (4, 1, 1, 1, 3), "pixel1": (4, 1, 1, 1, 3)}
@@ -220,8 +219,6 @@ def test_each_loader_process_has_its_own_core(vp9_store, monkeypatch):
 def test_invalid_options_are_refused(monkeypatch):
     with pytest.raises(UserError, match="--batches 0"):
         main(["--batches", "0"])
-    with pytest.raises(UserError, match="--resume needs --json FILE"):
-        main(["--resume"])
     with pytest.raises(UserError, match="--codec h264 vp9: --epochs and --processes measure one store"):
         main(["--codec", "h264", "vp9", "--epochs", "3"])
     for option in (["--peers"], ["--codec", "vp9"], ["--gop", "1"], ["--short-side", "0"]):
@@ -258,15 +255,7 @@ def test_bench_stores_have_the_given_settings_and_name_them(tmp_path, monkeypatc
 
 
 @pytest.mark.usefixtures("short_rounds")
-def test_a_resumed_bench_measures_the_rest_and_refuses_other_settings(vp9_store, tmp_path, capsys):
-    file = tmp_path / "loader.json"
-    words = ["--data-dir", str(vp9_store.root), "--batches", "1", "--rounds", "1", "--workers", "0", "--device", "cpu"]
-    words += ["--json", str(file), "--resume"]
-    main([*words, "--tasks", "rot3d"])
-    first = json.loads(file.read_text())["tasks"]["rot3d"]
-    main([*words, "--tasks", "rot3d", "speednet"])
-    tasks = json.loads(file.read_text())["tasks"]
-    assert tasks["rot3d"] == first
-    assert [*tasks] == ["rot3d", "speednet"]
-    with pytest.raises(UserError, match=r"loader.json has other settings, .* give another file"):
-        main([*words, "--tasks", "vcop", "--batch-size", "2"])
+def test_the_tables_of_one_task_are_printed_once(vp9_store, capsys):
+    options = ["--batches", "1", "--rounds", "1", "--workers", "0", "--device", "cpu"]
+    main(["--data-dir", str(vp9_store.root), *options, "--tasks", "rot3d"])
+    assert capsys.readouterr().out.count("| task | store | clips/s |") == 1

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import schema
+from configs.convert import LARGEST
 from configs.load import dump, load, parse
 from configs.schema import Config, Data, Optim, Schedule, Train
 from tests.helpers.recipes import BASE, FakeNet, FakePlan, Reference, read
@@ -83,6 +84,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), m
 words = st.one_of(texts, st.sampled_from(["off", "yes", "null", "1e-4", "true", "012", "1:30", "~", "2026-01-01", "#"]))
 paths = words.filter(lambda text: "$" not in text and not text.startswith("~"))  # these would be expanded
 positive = st.floats(1e-12, 1e12)
+whole_numbers = st.integers(-LARGEST, LARGEST)
 configs = st.builds(
     Config,
     task=st.just("fake"),
@@ -92,11 +94,11 @@ configs = st.builds(
     data=st.builds(Data, root=paths, list=st.none() | paths, workers=st.integers(0, 99), threads=st.integers(1, 99)),
     plan=st.builds(
         FakePlan,
-        strides=st.lists(st.integers()).map(tuple),
+        strides=st.lists(whole_numbers).map(tuple),
         pair=st.tuples(st.floats(allow_nan=False, allow_infinity=False), words),
         reference=st.builds(Reference, truncate=st.booleans()),
     ),
-    net=st.builds(FakeNet, hidden=st.none() | st.integers()),
+    net=st.builds(FakeNet, hidden=st.none() | whole_numbers),
     optim=st.builds(Optim, lr=positive, clip_norm=st.none() | positive, weight_decay=st.floats(0, 1)),
     schedule=st.builds(
         Schedule,

@@ -51,6 +51,8 @@ def test_unknown_key_names_file_key_and_nearest_key(more, key, hint):
         ("schedule: {min_lr: .inf}", "x.yaml: schedule.min_lr: expected a number, got inf"),
         ("optim: {clip_norm: -.inf}", "x.yaml: optim.clip_norm: expected a number or null, got -inf"),
         (f"optim: {{lr: 1{'0' * 400}}}", "x.yaml: optim.lr: expected a number, got 1000"),
+        ("plan: {size: 2147483648}", "x.yaml: plan.size: expected a whole number up to 2147483647, got 2147483648"),
+        ("plan: {strides: [1, -99999999999999999999]}", "x.yaml: plan.strides.1: expected a whole number up to"),
         (
             "schedule: {by: epochs}",
             "x.yaml: schedule.by: expected one of epoch, iteration, got 'epochs'; did you mean epoch?",

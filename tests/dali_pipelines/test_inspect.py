@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.inspect import main
 from dali_pipelines.inspection import costs, spread
 from dali_pipelines.inspection.contents import contents
-from dali_pipelines.inspection.costs import gain, task_costs
+from dali_pipelines.inspection.costs import clip_costs, gain, task_costs
 from dali_pipelines.inspection.page import page
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.reader import read_clip

@@ -49,7 +49,7 @@ def test_samples_do_not_depend_on_available_memory(vp9_store, two_epochs, monkey
     monkeypatch.setattr(limits, "memory", lambda: 2**20)
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
     assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
-    assert loader._batches_ahead() == 1
+    assert loader._delivery.batches_ahead(loader.source) == 1
     loader.close()
 
 
@@ -90,14 +90,17 @@ def test_the_state_of_another_run_is_refused_with_both_values(vp9_store):
 
 def test_boxes_surround_the_patches(vp9_store):
     """Without patches, the same plan gives the same pixels everywhere outside the boxes."""
-    bare = Task("ctp", ctp.Config(strides=(1, 2)))
-    with_patches = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5))[0]
 
-    def without_patches(frames, plan):
-        plan["patch_rows"] = plan["patch_rows"] * np.float32(0)  # these hold the opacity
-        return bare.graph(frames, plan)
+    class WithoutPatches(Task):
+        def graph(self, frames, plan, *, steps=0):
+            plan["patch_rows"] = plan["patch_rows"] * np.float32(0)  # these hold the opacity
+            return super().graph(frames, plan, steps=steps)
 
-    plain = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5, graph=without_patches))[0]
+    cfg = ctp.Config(strides=(1, 2))
+    with_patches, plain = (
+        epoch(ClipLoader(vp9_store, task, batch_size=4, seed=5))[0]
+        for task in (Task("ctp", cfg), WithoutPatches("ctp", cfg))
+    )
     changed = (with_patches["clips"] - plain["clips"]).abs().amax(dim=1) > 1e-3  # (B, T, H, W)
     for sample, boxes in zip(changed, with_patches["boxes"].long(), strict=True):
         inside = torch.zeros_like(sample)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from configs.words import counted
-from dali_pipelines.decode.driver import decoder_caps, has_nvdec
+from dali_pipelines.decode.driver import decoders, has_nvdec
 from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import DRIVER_FILE, MIN_FREE, why_no_gpu
 
@@ -50,9 +50,7 @@ def ask() -> Answers:
 def _gpu(number: int, nvdec: bool) -> Gpu:
     free, total = torch.cuda.mem_get_info(number)
     with torch.cuda.device(number):
-        caps = decoder_caps() if nvdec else {}
-    decoders = {codec: row["engines"] for codec, row in caps.items() if row["supported"]}
-    return Gpu(torch.cuda.get_device_name(number), free, total, decoders)
+        return Gpu(torch.cuda.get_device_name(number), free, total, decoders() if nvdec else {})
 
 
 def driver_version() -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from dali_pipelines import loader, prepare, recovery
+from dali_pipelines import delivery, prepare, recovery
 from dali_pipelines.decode import choose as decoders
 from dali_pipelines.decode import driver as nvdec
 from dali_pipelines.loader import ClipLoader
@@ -149,7 +149,7 @@ def failing(text: str) -> Iterator[Any]:
 @pytest.mark.parametrize("text", ["CUDA error: an illegal memory access", "something odd"])
 def test_a_video_that_pyav_decodes_is_never_marked_unreadable(vp9_store, monkeypatch, text):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
-    monkeypatch.setattr(made, "_build", lambda: failing(text))
+    monkeypatch.setattr(made._delivery, "_build", lambda source: failing(text))
     monkeypatch.setattr(recovery, "undecodable", lambda source, samples, device_id: {0: text, 3: text})
     with pytest.raises(UserError, match=f"though PyAV decodes the same bytes of class.*{text}.*data.decoder=pyav"):
         next(iter(made))
@@ -160,7 +160,7 @@ def test_a_video_that_pyav_decodes_is_never_marked_unreadable(vp9_store, monkeyp
 def test_a_device_failure_stops_the_run_with_its_message(vp9_store, monkeypatch, text):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
     whole = f"Critical error in pipeline:\nError in x encountered:\n{text}\nmore"
-    monkeypatch.setattr(made, "_build", lambda: failing(whole))
+    monkeypatch.setattr(made._delivery, "_build", lambda source: failing(whole))
     with pytest.raises(UserError, match=f"no video is at fault: {text}"):
         next(iter(made))
     assert made.unreadable == {}
@@ -172,8 +172,8 @@ def test_a_device_that_cannot_be_reopened_stops_the_run(vp9_store, monkeypatch):
     made.close()
 
     lost = "CUDA error: device lost"
-    monkeypatch.setattr(loader, "build_pipeline", lambda *args, **kwargs: (object(), []))
-    monkeypatch.setattr(loader, "Batches", lambda *args, **kwargs: failing(lost))
+    monkeypatch.setattr(delivery, "build_pipeline", lambda *args, **kwargs: (object(), []))
+    monkeypatch.setattr(delivery, "Batches", lambda *args, **kwargs: failing(lost))
     monkeypatch.setattr(recovery, "build_pipeline", lambda *args, **kwargs: next(failing(lost)))
     with pytest.raises(UserError, match="DALI fails on the CPU: CUDA error: device lost"):
         next(iter(made))

@@ -1,0 +1,135 @@
+"""Make a loader's batches from samples, replace what turns out to be unreadable, and count."""
+
+import logging
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from dali_pipelines.batches import Batches
+from dali_pipelines.decode.dali import first_cause
+from dali_pipelines.feed import Feed, memory_ahead
+from dali_pipelines.pipeline import build_pipeline
+from dali_pipelines.recovery import damaged, samples_of, why_unreadable
+from dali_pipelines.samples import SampleSource
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Counts:
+    """Totals since the loader was created."""
+
+    samples: int = 0
+    frames: int = 0
+    frames_decoded: int = 0
+    replaced: int = 0
+
+    @property
+    def amplification(self) -> float:
+        """Frames decoded / frames delivered."""
+        return self.frames_decoded / max(self.frames, 1)
+
+
+class Delivery:
+    """Make one batch after the other.
+
+    Args:
+        feed: makes their samples ahead.
+        device_id: the GPU, or None for the CPU backend.
+        threads: DALI's threads.
+    """
+
+    def __init__(self, feed: Feed, *, device_id: int | None, threads: int) -> None:
+        self.counts = Counts()
+        self._feed, self._unreadable = feed, feed.unreadable
+        self._device_id, self._threads = device_id, threads
+        self._batches: Batches | None = None
+
+    def next(self, source: SampleSource) -> dict[str, torch.Tensor]:
+        """Return the batch at `source.start`, the step after the last one unless `rewind` came in between."""
+        rebuilt = False
+        while True:
+            if self._batches is None:
+                self._batches = self._build(self._now(source))
+            try:
+                return self._complete(next(self._batches), self._now(source))
+            except RuntimeError as error:  # DALI raises no other kind
+                self.rewind()
+                reasons = damaged(self._now(source), error, device_id=self._device_id)
+                if not reasons and rebuilt:
+                    raise
+                if not reasons:  # e.g. out of memory: not expected twice at one step
+                    log.warning("step %d: rebuilding the pipeline after: %s", source.start, first_cause(error))
+                    rebuilt = True
+                for row, reason in reasons.items():
+                    self._unreadable.add(row, reason)
+            except BaseException:  # Ctrl-C, say, or a task's own: what was made ahead no longer fits the step
+                self.close()
+                raise
+
+    def refill(self) -> None:
+        """Start another batch on a GPU, to replace the one taken last."""
+        if self._batches:
+            self._batches.refill()
+
+    def rewind(self) -> None:
+        """Discard samples and batches made ahead."""
+        self._batches = None
+        self._feed.rewind()
+
+    def close(self) -> None:
+        """End the worker processes and free the pipeline; `next` recreates them."""
+        self.rewind()
+        self._feed.close()
+
+    def _now(self, source: SampleSource) -> SampleSource:
+        """Return the source, which replaces all videos that are known to be unreadable by now."""
+        return replace(source, unreadable=self._unreadable.rows)
+
+    def _build(self, source: SampleSource) -> Batches:
+        pipeline, names = build_pipeline(
+            source,
+            batch_size=source.order.batch_size,
+            device_id=self._device_id,
+            threads=self._threads,
+            feed=self._feed.start(source),
+            ahead=self.batches_ahead(source),
+        )
+        return Batches(pipeline, names)
+
+    def batches_ahead(self, source: SampleSource) -> int:
+        """Return how many batches DALI makes while one is in use: 2, or 1 if host memory is short.
+
+        3 on a GPU, where one of them starts late.
+        """
+        if self._device_id is not None:
+            return 3
+        schema = source.task.batch_schema.values()
+        sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in schema)
+        return 1 if 3 * source.order.batch_size * sum(sizes) > memory_ahead() else 2
+
+    def _complete(self, batch: dict[str, torch.Tensor], source: SampleSource) -> dict[str, torch.Tensor]:
+        """Count the samples, record replacements, and reshape the clips."""
+        order, names = source.order, source.index.names
+        epoch, step = order.at(source.start)
+        rows, decoded = batch.pop("row").numpy(), batch.pop("decoded")
+        if rows.min() < 0:
+            samples_of(source)  # raises: some slot has no stand-in
+        wanted = order.rows(epoch, step)
+        replaced = (rows != wanted) & (wanted >= 0)
+        for row, stand_in in zip(wanted[replaced].tolist(), rows[replaced].tolist(), strict=True):
+            if row not in self._unreadable.rows:
+                self._unreadable.add(row, why_unreadable(source, epoch, row))
+            self._unreadable.replaced_by[names.text(row)] = names.text(stand_in)
+        self.counts.samples += len(rows)
+        self.counts.frames += len(rows) * source.task.program.frames
+        self.counts.frames_decoded += int(decoded.sum())
+        self.counts.replaced += int(replaced.sum())
+        self._unreadable.require_few(replaced=self.counts.replaced, samples=self.counts.samples)
+        for name, (shape, _) in source.task.batch_schema.items():
+            if name in batch and len(shape) >= 4:  # FHWC frames of one or several consecutive clips
+                batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
+        batch["index"] = torch.from_numpy(rows if order.shuffle else np.where(rows == wanted, rows, -1))
+        return batch
