@@ -27,9 +27,11 @@ from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
 from trainers.commands.options import add_machine
+from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
+from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,7 +67,7 @@ def _clips(text: str) -> int | str:
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
-    with start(args.device) as ranks:
+    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         return work(args, ranks)
 
 

@@ -18,12 +18,14 @@ from dali_pipelines.tasks.recognition import Config as ClipsConfig
 from dali_pipelines.tasks.recognition import Test
 from nets.backbones import create
 from trainers.commands.options import add_machine
+from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
 from trainers.evaluation.notes import notes_on
 from trainers.evaluation.retrieval import write_json
+from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 from trainers.weights import read
 
 
@@ -61,7 +63,7 @@ def main(argv: list[str]) -> None:
         normalization=clip["normalization"],
         test=Test(clips=args.clips, short_side=round(clip["size"] * 8 / 7)),  # 128 for 112
     )
-    with start(args.device) as ranks:
+    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         torch.manual_seed(config.seed)
         random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
         weights.load_backbone(learned, config.backbone)

@@ -10,10 +10,12 @@ from configs.options import add_overrides, overrides
 from configs.schema import Recognition
 from trainers.commands.options import add_machine
 from trainers.engine import checkpoint
+from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, start
 from trainers.engine.identity import options, versions
 from trainers.engine.work_dir import BEST, CHECKPOINTS, require_writable
 from trainers.evaluation.protocols import OF_CLASSIFIERS, PROTOCOLS
+from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 from trainers.weights import Weights, classifier_weights, read
 
 WANTED = "say what to test it on with --config, a recipe of configs/recognition/"
@@ -40,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
 
-    with start(args.device) as ranks:
+    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         ranks.tell(work(ranks, args))
 
 

@@ -4,8 +4,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from configs.schema import Config
+from configs.schema import Config, Train
+from configs.words import counted
 from trainers.engine.build import ignored_options
+from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.fit import dry_run, fit
 from trainers.engine.loop import Ending
@@ -24,9 +26,21 @@ def on_ranks(
     """
     with start(args.device) as ranks:
         ranks.note(ignored_options(config.train, ranks))
-        ending = work(config, ranks, args)
+        with enough_memory(*batch_and_way_out(config.train, ranks.world_size)):
+            ending = work(config, ranks, args)
         ranks.tell(ending.words)
     return exit_status(128 + ending.signal if ending.signal else 0)
+
+
+def batch_and_way_out(train: Train, world_size: int) -> tuple[str, str]:
+    """Describe the videos that are in a GPU's memory together, and how to have less there."""
+    at_once = train.global_batch // (world_size * train.accumulate)
+    batch = (
+        f"{counted(at_once, 'video')} at once (train.global_batch = {train.global_batch} on "
+        f"{counted(world_size, 'rank')}, train.accumulate = {train.accumulate})"
+    )
+    bf16 = " set train.amp=bf16," * (train.amp == "off")
+    return batch, f"start a new run with train.accumulate={2 * train.accumulate},{bf16} or lower train.global_batch"
 
 
 def train(

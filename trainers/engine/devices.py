@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -79,3 +81,15 @@ def check_memory(local_rank: int) -> None:
             f"GPU {local_rank} has {free >> 20} of {total >> 20} MiB free, other processes hold the rest (`nvidia-smi` "
             "shows them): end them, or choose another GPU with CUDA_VISIBLE_DEVICES"
         )
+
+
+@contextmanager
+def enough_memory(batch: str, way_out: str) -> Iterator[None]:
+    """Raise UserError, with the batch and the way out, if the block fills the GPU's memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = ". ".join(str(error).split(". ")[:2])  # then torch explains its allocator
+        raise UserError(
+            f"the GPU's memory does not hold {batch}: {way_out}; `nvidia-smi` shows what else is in it ({reason})"
+        ) from error

@@ -20,6 +20,8 @@ from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
 
 CHUNK = 16  # clips per forward pass, all of one video, so that its outputs do not depend on other videos
+BATCH_AND_WAY_OUT = (f"up to {CHUNK} clips at once", "take fewer --clips, or --device cpu")
+"""For `enough_memory`."""
 
 
 @dataclass(frozen=True)
