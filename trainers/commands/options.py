@@ -7,7 +7,7 @@ from configs.options import add_overrides, require_least
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a training command."""
-    parser.add_argument("--config", metavar="YAML", help="the recipe, see configs/")
+    parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
     add_overrides(parser)
     add_machine(parser)
     parser.add_argument("--work-dir", metavar="DIR", help="the folder of the run, instead of work_dir")
@@ -27,12 +27,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
-def parse(
-    parser: argparse.ArgumentParser, argv: list[str], *, instead_of_config: str | None = None
-) -> argparse.Namespace:
-    """Parse and check a training command's arguments. With the option `instead_of_config`, --config is optional."""
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Parse and check a training command's arguments."""
     args = parser.parse_args(argv)
-    if args.config is None and not (instead_of_config and getattr(args, instead_of_config)):
-        parser.error("the following arguments are required: --config")
     require_least(parser, args, max_steps=1)
     return args

@@ -10,7 +10,7 @@ import torch
 
 from configs import recipes
 from configs.errors import UserError
-from configs.load import dump, load
+from configs.load import load
 from configs.options import overrides
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
@@ -18,7 +18,7 @@ from dali_pipelines.next_steps import after_pretrain
 from nets.tasks import build_task
 from trainers.commands.options import add_options, parse
 from trainers.commands.training import on_ranks, train
-from trainers.engine.build import build_loader, build_run, check_recipe
+from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 
@@ -35,17 +35,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    args = parse(make_parser(), argv, instead_of_config="list_tasks")
-    if args.list_tasks:
+    if "--list-tasks" in argv:
         recipes.main([])
         return 0
+    args = parse(make_parser(), argv)
     config = load(args.config, overrides(args))
     if config.task == "recognition":
         raise UserError(f"{args.config} is a recipe for clipfeed finetune: `task: recognition` is no pretext task")
-    if args.print_config:
-        print(dump(config), end="")
-        return 0
-    check_recipe(config)
     return on_ranks(config, args, work)
 
 

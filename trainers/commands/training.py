@@ -1,12 +1,13 @@
-"""Shared by `pretrain` and `finetune`: start the ranks, then train or do a dry run."""
+"""Shared by `pretrain` and `finetune`: check the recipe, start the ranks, then train or do a dry run."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from configs.load import dump
 from configs.schema import Config, Train
 from configs.words import counted
-from trainers.engine.build import ignored_options
+from trainers.engine.build import check_recipe, ignored_options
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.fit import dry_run, fit
@@ -19,11 +20,15 @@ Recipe = TypeVar("Recipe", bound=Config)
 def on_ranks(
     config: Recipe, args: argparse.Namespace, work: Callable[[Recipe, Ranks, argparse.Namespace], Ending]
 ) -> int:
-    """Call `work` on all ranks, print how it ended, and return the exit status.
+    """Call `work` on all ranks, print how it ended, and return the exit status. --print-config prints the recipe alone.
 
     `work` is a separate function so that its network is freed before `start` destroys the process group. If DDP held
     the last reference to the group, it would free it under the GIL while gloo's thread waits for the GIL: a deadlock.
     """
+    if args.print_config:
+        print(dump(config), end="")
+        return 0
+    check_recipe(config)
     with start(args.device) as ranks:
         ranks.note(ignored_options(config.train, ranks))
         with enough_memory(*batch_and_way_out(config.train, ranks.world_size)):
