@@ -61,7 +61,11 @@ def prune(folder: Path, step: int, *, keep: int) -> None:
 def write(target: Path, content: Mapping[str, Any]) -> None:
     """Write one checkpoint atomically. OSError if that fails."""
     with replacing(target) as part, part.open("wb") as file:
-        _write(dict(content, format=FORMAT), file)
+        try:
+            torch.save(dict(content, format=FORMAT), file)
+        except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
+            hidden = error.__context__
+            raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
     sync(target.parent)
 
 
@@ -103,14 +107,6 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
         count = counted(len(steps), "checkpoint")
         raise UserError(f"0 of {count} in {folder} can be read; move the folder away to start again")
     return None
-
-
-def _write(content: Mapping[str, Any], file: Any) -> None:
-    try:
-        torch.save(content, file)
-    except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
-        hidden = error.__context__
-        raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
 
 
 def why(error: Exception) -> str:

@@ -17,14 +17,10 @@ DRIVER_FILE = Path("/dev/nvidiactl")
 
 
 def choose_device(name: str, local_rank: int | None) -> tuple[torch.device, str]:
-    """Return the device for `name`, and a note for the user, or "".
+    """Return the device for `name`, and a note for the user, or "". auto takes a GPU if torch can use one.
 
-    Args:
-        name: auto, cpu or cuda; auto takes a GPU if torch can use one.
-        local_rank: index of this process on its machine; None if unknown, which only a single GPU allows.
-
-    Raises:
-        UserError: another name; or a GPU was requested or found, but cannot be used.
+    `local_rank` is the index of this process on its machine; None if unknown, which only a single GPU allows. UserError
+    for an unknown name, and if a GPU was requested or found but cannot be used.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device {name!r}: give auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses among several GPUs")

@@ -27,10 +27,8 @@ def fit(
     """Train in the config's work_dir, resuming as `resume_from` says: see `checkpoint.find`.
 
     There, too_short.csv lists the videos that are too short, and missing.csv those of the list that are `missing`.
-    Files of another run are moved aside. `next_steps` returns lines to print after the last step, on rank 0.
-
-    Raises:
-        UserError: the work dir is not writable, another run is training in it, or its checkpoint does not fit this run.
+    Files of another run are moved aside. `next_steps` returns lines to print after the last step, on rank 0. UserError
+    if the work dir is not writable, another run is training in it, or its checkpoint does not fit this run.
     """
     work_dir = Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / CHECKPOINTS))
