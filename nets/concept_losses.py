@@ -24,12 +24,8 @@ EPSILON, ITERATIONS = 0.05, 3  # of Sinkhorn-Knopp
 def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Tensor]:
     """Compute InfoNCE from each clip to the key of its video's other clip, among N videos (4.1).
 
-    Args:
-        queries_2BD: unit vectors of both clips.
-        keys_N2D: the same for all ranks, in rank order, without gradient.
-
-    Returns:
-        The loss, a mean over both clips (ln N at chance), and the top-1 accuracy.
+    Queries are unit vectors of both clips, keys the same for all ranks, in rank order, without gradient. Returns the
+    loss, a mean over both clips (ln N at chance), and the top-1 accuracy.
     """
     logits_2BN = torch.einsum("vbd,nvd->vbn", queries_2BD, keys_N2D.flip(1)) / INSTANCE_TEMPERATURE
     samples = queries_2BD.shape[1]
@@ -41,9 +37,8 @@ def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Te
 def alignment(scores_VBK: Tensor, balanced_VMK: Tensor) -> Tensor:
     """Compute the cross-entropy of each view's concepts with the Sinkhorn codes of the other views (4.2).
 
-    Args:
-        scores_VBK: cosines of this rank's samples with the concepts.
-        balanced_VMK: what Sinkhorn balances, without gradient: `scores_VBK`, then others.
+    `scores_VBK` are cosines of this rank's samples with the concepts. Sinkhorn balances them and the others after them
+    in `balanced_VMK`, without gradient.
     """
     views, samples, _ = scores_VBK.shape
     codes_VBK = sinkhorn(balanced_VMK)[:, :samples]
@@ -67,11 +62,8 @@ def local_contrast(attended_2BNC: Tensor, scores_2BN: Tensor, negatives: Literal
     """Compute a margin loss between two clips' features of a concept; other samples are negatives (4.5).
 
     Only concepts that are active in both clips of the query's sample count. Needs at least 2 samples and 10 concepts.
-
-    Args:
-        attended_2BNC: features of N concepts, from `ConceptAttention`.
-        scores_2BN: cosines with these concepts; they get no gradient.
-        negatives: the other samples are those of this rank, or of all ranks.
+    `attended_2BNC` are features of N concepts, from `ConceptAttention`; the cosines with these, `scores_2BN`, get no
+    gradient. The other samples are those of this rank, or of all ranks.
     """
     attended_2BNC, scores_2BN = F.normalize(attended_2BNC, dim=-1), scores_2BN.detach()
     active_BN = (scores_2BN > scores_2BN.topk(ACTIVE).values[..., -1:]).all(0)
@@ -92,13 +84,8 @@ def sinkhorn(scores_BK: Tensor) -> Tensor:
     """Assign B samples softly to K concepts, with about equal shares for all concepts (SwAV, arXiv 2006.09882).
 
     The columns of exp(scores / EPSILON) are scaled to equal sums and its rows to a sum of 1, alternately. In log space
-    each is a log-softmax along one axis, so no score overflows.
-
-    Args:
-        scores_BK: float32 (..., B, K).
-
-    Returns:
-        The same shape. Rows sum to 1; columns to B/K, up to the error left after ITERATIONS.
+    each is a log-softmax along one axis, so no score overflows. Shapes are (..., B, K); rows of the result sum to 1,
+    columns to B/K, up to the error left after ITERATIONS.
     """
     log_BK = scores_BK.float() / EPSILON
     for _ in range(ITERATIONS):

@@ -38,10 +38,9 @@ def predictor(channels: int) -> nn.Sequential:
 
 
 def predict_next(gru: ConvGRU, head: nn.Module, context_BNCHW: Tensor, steps: int) -> Tensor:
-    """Predict the feature maps after a context; each prediction is the GRU's next input after a ReLU.
+    """Predict the feature maps after a context, (B, steps, C, H, W), before ReLU.
 
-    Returns:
-        (B, steps, C, H, W), before ReLU.
+    Each prediction, after a ReLU, is the GRU's next input.
     """
     state = gru.final_state(context_BNCHW)
     predicted = [head(state)]
