@@ -43,16 +43,13 @@ def ask() -> Answers:
     driver = driver_version() if DRIVER_FILE.exists() else ""
     if fault := why_no_gpu():
         return Answers(driver, fault)
-    nvdec = has_nvdec()
-    return Answers(driver, "", tuple(_gpu(number, nvdec) for number in range(torch.cuda.device_count())), nvdec)
-
-
-def _gpu(number: int, nvdec: bool) -> Gpu:
-    free, total = torch.cuda.mem_get_info(number)
-    with torch.cuda.device(number):
-        caps = decoder_caps() if nvdec else {}
-    decoders = {codec: row["engines"] for codec, row in caps.items() if row["supported"]}
-    return Gpu(torch.cuda.get_device_name(number), free, total, decoders)
+    nvdec, gpus = has_nvdec(), []
+    for number in range(torch.cuda.device_count()):
+        with torch.cuda.device(number):
+            caps = decoder_caps() if nvdec else {}
+        decoders = {codec: row["engines"] for codec, row in caps.items() if row["supported"]}
+        gpus.append(Gpu(torch.cuda.get_device_name(number), *torch.cuda.mem_get_info(number), decoders))
+    return Answers(driver, "", tuple(gpus), nvdec)
 
 
 def driver_version() -> str:

@@ -74,10 +74,8 @@ def probe_by(
 ) -> dict[str, Any]:
     """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and the `chance` level.
 
-    Unreadable test videos count as wrong; unreadable training videos are left out. UserError if none is left.
-
-    Args:
-        fit: takes values, labels and `classes`, and returns a function from values to predicted classes.
+    `fit` takes values, labels and `classes`, and returns a function from values to predicted classes. Unreadable test
+    videos count as wrong; unreadable training videos are left out. UserError if none is left.
     """
     x, y, test_x = readable_tensors(train, test, device)
     predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()

@@ -35,10 +35,7 @@ from trainers.weights import Weights, classifier_weights, load
 
 
 def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
-    """Accuracy of a classifier on whole videos.
-
-    Tests it on the recipe's test videos and writes the results to `out`.
-    """
+    """Accuracy of a classifier on whole videos."""
     trained = classifier_weights(weights)
     dataset = open_data(config.data, "test")
     index = dataset.index
@@ -51,20 +48,15 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     ranks.note(caveats)
     found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {counted(len(index), 'video')}")
     found = replace(found, labels=outputs[found.labels])
-    data = config.data
-    facts = {
-        "data": {"root": data.root, "test_list": str(data.list_of("test")), "split": data.split},
-        "plan": asdict(config.plan),
-        "notes": caveats,
-    }
+    data = {"root": config.data.root, "test_list": str(config.data.list_of("test")), "split": config.data.split}
+    facts = {"data": data, "plan": asdict(config.plan), "notes": caveats}
     return ranks.on_rank0(lambda: scores.write(out, found, classes, weights.facts | facts))
 
 
 def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the output index of each class of the dataset, int64 (K,), and the class names in output order.
 
-    Classes are matched by name, or by order if the checkpoint has no names. UserError if network and dataset do not
-    have the same classes.
+    Classes are matched by name, or by order if the checkpoint has no names. UserError unless they are the same.
     """
     ours, theirs, outputs = index.class_names, weights.classes, len(weights.model["linear.bias"])
     if sorted(ours) != sorted(theirs) if theirs else len(ours) != outputs:
@@ -114,9 +106,8 @@ def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> 
 def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """How often the nearest training videos are of a test video's class.
 
-    R@k of the recipe's test videos among its training videos. A video's feature is the mean of its views' features,
-    each of length 1; each set has its own mean subtracted (specs/evaluation.md 6). Unreadable queries count as misses,
-    unreadable gallery videos are left out; both are named.
+    R@k of the recipe's test videos among its training videos; see `retrieval.search`. Unreadable queries count as
+    misses, unreadable gallery videos are left out; both are named.
     """
     sets = features_of_both(weights, config, ranks)
     ranks.end_group()

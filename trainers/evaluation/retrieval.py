@@ -45,7 +45,7 @@ class Nearest:
 
 
 def search(queries: Features, gallery: Features) -> Nearest:
-    """Find the nearest gallery videos by cosine, after subtracting each set's own mean.
+    """Find the nearest gallery videos by cosine, after subtracting each set's own mean (specs/evaluation.md 6).
 
     Results do not depend on the order of the videos. In `ahead`, ties count for the other class, so a network with the
     same features for all videos finds nothing.

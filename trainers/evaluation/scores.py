@@ -31,10 +31,7 @@ def predicted_classes(found: Predictions) -> np.ndarray:
 
 
 def confusion_table(found: Predictions) -> np.ndarray:
-    """Count videos by true class (row) and predicted class; the last column counts the unreadable.
-
-    int64 (K, K + 1).
-    """
+    """Count videos by true class (row) and predicted class, int64 (K, K + 1); the last column has the unreadable."""
     classes = found.scores.shape[1]
     table = np.zeros((classes, classes + 1), np.int64)
     np.add.at(table, (found.labels, predicted_classes(found)), 1)
@@ -115,15 +112,9 @@ def _write_predictions(out: Path, found: Predictions, predicted: np.ndarray, col
         both = [f"{scores[k]:.6f}" if guess < len(scores) else "" for k in (label, guess)]
         rows.append((name, columns[label], columns[guess], int(label == guess), *both))
     write_csv(out / "predictions.csv", rows)
+    arrays = {"names": np.array(found.names), "labels": found.labels, "scores": found.scores}
     with replacing(out / "predictions.npz") as part, part.open("wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            names=np.array(found.names),
-            labels=found.labels,
-            scores=found.scores,
-            classes=np.array(columns[:-1]),
-        )
+        np.savez(file, allow_pickle=False, classes=np.array(columns[:-1]), **arrays)
 
 
 def _of_class(name: str, counts: np.ndarray, row: int, classes: Sequence[str]) -> tuple[object, ...]:

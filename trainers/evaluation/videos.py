@@ -59,8 +59,7 @@ def per_video(
 ) -> Views:
     """Apply `function`, from clips (N, 3, T, H, W) to (N, K), to every view of every video.
 
-    Its networks must be in eval mode. Each video is processed exactly once on any number of ranks. All ranks call this
-    at the same point.
+    Its networks must be in eval mode. Each video is processed exactly once on any number of ranks, which all call this.
     """
     samples_of = parts(index, cfg)
     loader = ClipLoader(

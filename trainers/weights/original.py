@@ -26,11 +26,8 @@ ATTRIBUTES = ("model.", "net.", "network.")
 def read_original(path: Path) -> dict[str, Tensor]:
     """Read the state dict from a file of torch.save, in its old or new format, or of safetensors.
 
-    Prefixes of keys that DDP, torch.compile and Lightning add are dropped.
-
-    Raises:
-        UserError: the file is missing or damaged, holds something else, or holds objects that torch cannot load
-            without running code.
+    Prefixes of keys that DDP, torch.compile and Lightning add are dropped. UserError if the file is missing or damaged,
+    holds something else, or holds objects that torch cannot load without running code.
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
