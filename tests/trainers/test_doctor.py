@@ -245,9 +245,9 @@ def test_free_disk_space_is_checked_for_a_new_folder(monkeypatch, tmp_path, free
 
 
 def test_slow_reads_are_a_warning(h264_store, monkeypatch):
-    assert disks.speed(h264_store).state == "ok"
-    monkeypatch.setattr(disks, "SLOW", 0.0)
-    assert disks.speed(h264_store).state == "warning"
+    assert [finding.state for finding in dataset.samples(h264_store)] == ["ok", "ok"]
+    monkeypatch.setattr(dataset, "SLOW", 0.0)
+    assert [finding.state for finding in dataset.samples(h264_store)] == ["warning", "ok"]
 
 
 def test_a_requested_decoder_that_cannot_decode_is_a_problem(h264_store):
