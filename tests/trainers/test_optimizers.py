@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from configs.errors import UserError
-from configs.schema import Optim
+from configs.optim import Optim
 from trainers.engine.optimizers import LARS, OPTIMIZERS, make_optimizer, moments, restore_moments
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from configs.errors import UserError
+from configs.optim import Optim
 from configs.plugins import look_up
-from configs.schema import Optim
 from nets.backbones import Backbone
 
 Groups = list[dict[str, Any]]

@@ -5,7 +5,7 @@ The definitions are those of mmcv, the framework of CtP's code (specs/ctp.md 4).
 
 import math
 
-from configs.schema import Schedule
+from configs.optim import Schedule
 
 
 def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_steps: int, epochs: int) -> float:
