@@ -1,15 +1,15 @@
-"""The scalar loss terms of Static and Dynamic Concepts (specs/concepts.md 4).
+"""The views, the attention and the loss terms of Static and Dynamic Concepts (specs/concepts.md 3, 4).
 
-Axis 0 of the arguments is the view, axis 1 one of this rank's B samples; N counts the samples of all ranks. Each term
-is a mean over samples, so its mean over ranks equals that of one process with the whole batch, except `local_contrast`
-with the negatives of one rank.
+Axis 0 of a term's arguments is the view, axis 1 one of this rank's B samples; N counts the samples of all ranks. Each
+term is a mean over samples, so its mean over ranks equals that of one process with the whole batch, except
+`local_contrast` with the negatives of one rank.
 """
 
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.distributed import all_gather, rank, world_size
 from nets.losses import top1
@@ -19,6 +19,44 @@ CONCEPT_TEMPERATURE = 0.1
 ACTIVE = 10  # concepts that score above the tenth largest score of a sample are active in it
 MARGIN = 1.4
 EPSILON, ITERATIONS = 0.05, 3  # of Sinkhorn-Knopp
+
+
+def six_views(clips: Tensor, stills: Tensor, *, wrapped: bool) -> Tensor:
+    """Stack two clips, two stills repeated in time, two clips of frame differences: (6*B, 3, T, H, W).
+
+    Memory is channels-last, as in the loader's batches.
+    """
+    clips_MTHWC, stills_MTHWC = (views.transpose(0, 1).movedim(2, -1).flatten(0, 1) for views in (clips, stills))
+    difference_MTHWC = clips_MTHWC - clips_MTHWC.roll(1, dims=1)
+    if not wrapped:
+        difference_MTHWC[:, 0] = difference_MTHWC[:, 1]
+    views_MTHWC = torch.cat([clips_MTHWC, stills_MTHWC.expand_as(clips_MTHWC), difference_MTHWC])
+    return views_MTHWC.movedim(-1, 1)
+
+
+class ConceptAttention(nn.Module):
+    """Slot attention with concepts as slots: they compete for each position, then average what they won (3.4)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.project_q = nn.Linear(dim, dim, bias=False)
+        self.project_k = nn.Linear(dim, dim, bias=False)
+        self.project_v = nn.Linear(dim, dim, bias=False)
+        self.norm_inputs = nn.LayerNorm(dim)
+        self.norm_templates = nn.LayerNorm(dim)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, dim))
+
+    def forward(self, maps_BCTHW: Tensor, templates_NC: Tensor) -> Tensor:
+        """Attend from concepts (N, C) to maps (B, C, T, H, W); return one feature per concept, (B, N, C)."""
+        tokens_BLC = self.norm_inputs(maps_BCTHW.flatten(2).transpose(1, 2))
+        keys_BLC, values_BLC = self.project_k(tokens_BLC), self.project_v(tokens_BLC)
+        queries_NC = self.project_q(self.norm_templates(templates_NC)) * templates_NC.shape[1] ** -0.5
+        weights_BLN = F.linear(keys_BLC, queries_NC).softmax(-1) + 1e-8
+        weights_BLN = weights_BLN / weights_BLN.sum(1, keepdim=True)
+        attended_BNC: Tensor = weights_BLN.transpose(1, 2) @ values_BLC + templates_NC
+        update_BNC: Tensor = self.mlp(self.norm_mlp(attended_BNC))
+        return attended_BNC + update_BNC
 
 
 def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Tensor]:
