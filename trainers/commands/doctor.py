@@ -12,9 +12,8 @@ from typing import Any
 
 from configs.errors import UserError, shown
 from configs.load import load
-from configs.options import add_overrides, overrides, require_recipe
+from configs.options import add_machine, add_overrides, overrides, require_recipe
 from configs.words import counted
-from trainers.commands.options import add_machine
 from trainers.diagnosis import Finding, Subject
 
 CHECKS = ("packages", "gpu", "codecs", "machine", "disks", "dataset")

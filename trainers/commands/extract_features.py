@@ -22,11 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import shown
-from configs.options import require_least
+from configs.options import add_machine, require_least
 from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
-from trainers.commands.options import add_machine
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.work_dir import require_writable
@@ -52,21 +51,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = make_parser()
-    args = parser.parse_args(argv)
-    require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
-    if args.out.is_dir():
-        parser.error(f"--out {args.out} is a folder: give the name of a file")
-    return args
-
-
 def _clips(text: str) -> int | str:
     return text if text == "windows" else int(text)
 
 
 def main(argv: list[str]) -> int:
-    args = parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
+    if args.out.is_dir():
+        parser.error(f"--out {args.out} is a folder: give the name of a file")
     with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         return work(args, ranks)
 

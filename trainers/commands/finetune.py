@@ -23,8 +23,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
-from trainers.commands.options import add_options, parse
-from trainers.commands.training import on_ranks, train
+from trainers.commands.training import add_options, on_ranks, parse, train
 from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
@@ -118,12 +117,10 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
 
     Such as quarantined test videos, classes without training videos, and test videos that are trained on.
     """
-    data = config.data
-    test_list = data.list_of("test") if data.test_list else None
-    test, notes = None, list[str]()
-    if test_list and not exists(test_list):
-        notes = [f"data.test_list: there is no {test_list}; clipfeed test will need it"]
-    elif test_list:
-        dataset = open_data(data, "test")
-        test, notes = dataset.index, dataset.notes
-    return notes + notes_on(index, test)
+    test_list = config.data.list_of("test") if config.data.test_list else None
+    if not test_list:
+        return notes_on(index, None)
+    if not exists(test_list):
+        return [f"data.test_list: there is no {test_list}; clipfeed test will need it", *notes_on(index, None)]
+    dataset = open_data(config.data, "test")
+    return dataset.notes + notes_on(index, dataset.index)

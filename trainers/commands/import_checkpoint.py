@@ -38,16 +38,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
+def main(argv: list[str]) -> None:
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.out.suffix != ".pt":
         parser.error(f"--out {args.out}: must end in .pt")
-    return args
-
-
-def main(argv: list[str]) -> None:
-    args = parse_args(argv)
     if args.out.resolve() == args.checkpoint.resolve():
         raise UserError(f"--out {args.out} is the original itself: choose another name")
     state = read_original(args.checkpoint)
@@ -59,17 +54,15 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{args.checkpoint}: {error}") from None
     config = imported.config
     outputs = net.linear.out_features if config.task == "recognition" and isinstance(net, Classifier) else 0
-    checkpoint.write(
-        args.out,
-        {
-            "step": 0,
-            "identity": {"task": config.task, "backbone": config.backbone},
-            "config": dump(config),
-            "classes": read_classes(args.classes, outputs) if args.classes else [],
-            "model": net.state_dict(),
-            "imported": {"from": args.system, "sha256": sha256_of(args.checkpoint)},
-        },
-    )
+    content = {
+        "step": 0,
+        "identity": {"task": config.task, "backbone": config.backbone},
+        "config": dump(config),
+        "classes": read_classes(args.classes, outputs) if args.classes else [],
+        "model": net.state_dict(),
+        "imported": {"from": args.system, "sha256": sha256_of(args.checkpoint)},
+    }
+    checkpoint.write(args.out, content)
     print(table(imported))
     what = f"{config.task} with {counted(outputs, 'class', 'classes')}" if outputs else config.task
     if isinstance(net, Classifier) and not outputs:
@@ -78,10 +71,7 @@ def main(argv: list[str]) -> None:
 
 
 def read_classes(path: Path, outputs: int) -> list[str]:
-    """Read class names, one per line, optionally numbered as in UCF101's classInd.txt.
-
-    UserError unless their number equals the classifier's `outputs`.
-    """
+    """Read `outputs` class names, one per line, maybe numbered as in classInd.txt. UserError for another number."""
     if not outputs:
         raise UserError(f"--classes {path}: the checkpoint is no classifier and has no classes to name")
     try:

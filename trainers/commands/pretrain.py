@@ -16,8 +16,7 @@ from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
 from nets.tasks import build_task
-from trainers.commands.options import add_options, parse
-from trainers.commands.training import on_ranks, train
+from trainers.commands.training import add_options, on_ranks, parse, train
 from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import dump, load, parse
-from configs.options import add_overrides, overrides
+from configs.options import add_machine, add_overrides, overrides
 from configs.schema import Recognition
-from trainers.commands.options import add_machine
 from trainers.engine import checkpoint
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, start
@@ -81,8 +80,7 @@ def read_weights(where: Path, protocol: str) -> Weights:
 def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
     """Return the recipe of --config, or else the checkpoint's, with the checkpoint's backbone.
 
-    Features use center crops by default, as in CoCLR (specs/evaluation.md 6), even if the recipe tests its classifier
-    on more crops.
+    Features use center crops by default, as in CoCLR (specs/evaluation.md 6), whatever the recipe's classifier takes.
     """
     named = {"plan.test.clips": args.clips, "plan.test.crops": args.crops}
     changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]
@@ -99,5 +97,4 @@ def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
     config = replace(config, backbone=weights.backbone)
     if args.protocol in OF_CLASSIFIERS or any(change.startswith("plan.test.crops=") for change in changes):
         return config
-    plan = replace(config.plan, test=replace(config.plan.test, crops="center"))
-    return replace(config, plan=plan)
+    return replace(config, plan=replace(config.plan, test=replace(config.plan.test, crops="center")))

@@ -1,10 +1,11 @@
-"""Shared by `pretrain` and `finetune`: check the recipe, start the ranks, then train or do a dry run."""
+"""Shared by `pretrain` and `finetune`: options, check the recipe, start the ranks, then train or do a dry run."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from configs.load import dump
+from configs.options import add_machine, add_overrides, require_least
 from configs.schema import Config, Train
 from configs.words import counted
 from trainers.engine.build import check_recipe, ignored_options
@@ -15,6 +16,29 @@ from trainers.engine.loop import Ending
 from trainers.engine.run import Run
 
 Recipe = TypeVar("Recipe", bound=Config)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a training command."""
+    parser.add_argument("--config", metavar="YAML", help="the recipe, see configs/")
+    add_overrides(parser)
+    add_machine(parser)
+    parser.add_argument("--work-dir", metavar="DIR", help="the folder of the run, instead of work_dir")
+    parser.add_argument(
+        "--resume", default="auto", metavar="WHAT", help="auto (newest checkpoint), none, or a .pt file"
+    )
+    parser.add_argument("--max-steps", type=int, metavar="N", help="stop after step N of the unchanged schedule")
+    parser.add_argument("--print-config", action="store_true", help="print the config with all defaults, and exit")
+    parser.add_argument("--dry-run", action="store_true", help="run two steps, show the batch, write nothing")
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Parse and check a training command's arguments."""
+    args = parser.parse_args(argv)
+    if args.config is None:  # `pretrain --list-tasks` needs none
+        parser.error("the following arguments are required: --config")
+    require_least(parser, args, max_steps=1)
+    return args
 
 
 def on_ranks(
