@@ -126,11 +126,6 @@ def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
     return f"second name of {first}, equal to it"
 
 
-def _is_dense_float(tensor: Tensor, ours: Tensor) -> bool:
-    has_data = not tensor.is_meta or ours.is_meta
-    return tensor.is_floating_point() and tensor.layout == torch.strided and has_data
-
-
 def network(imported: Imported) -> Pretext:
     """Build our network with the imported weights, in eval mode. UserError names a tensor that does not fit."""
     config, model = imported.config, imported.model
@@ -155,7 +150,9 @@ def network(imported: Imported) -> Pretext:
     if extra:
         raise UserError(f"{theirs.get(extra[0], extra[0])} has no counterpart in our {config.backbone}")
     for key, tensor in model.items():
-        if wanted[key].is_floating_point() and not _is_dense_float(tensor, wanted[key]):
+        has_data = not tensor.is_meta or wanted[key].is_meta
+        dense_float = tensor.is_floating_point() and tensor.layout == torch.strided and has_data
+        if wanted[key].is_floating_point() and not dense_float:
             what = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
             raise UserError(f"{theirs.get(key, key)} holds no dense floats ({what}): save it as such")
     net.load_state_dict(model)
