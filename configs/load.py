@@ -128,15 +128,15 @@ def _override(tree: dict[str, Any], item: str) -> str:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise UserError(f"--set {item}: {section!r} is not a section but the value {tree!r}")
-    value, before = _read_yaml(text, f"--set {item}"), tree.get(name)
-    tree[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    tree[name] = _merged(tree.get(name), _read_yaml(text, f"--set {item}"))
     return key
 
 
-def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a section with changes, including those of its subsections."""
-    both = {key for key in changes if isinstance(changes[key], dict) and isinstance(before.get(key), dict)}
-    return before | {key: _merged(before[key], value) if key in both else value for key, value in changes.items()}
+def _merged(before: Any, value: Any) -> Any:
+    """Return the new value of a key; of a section, only the keys that it names are new."""
+    if not isinstance(before, dict) or not isinstance(value, dict):
+        return value
+    return before | {key: _merged(before.get(key), below) for key, below in value.items()}
 
 
 def _task_config(package: str, part: str, task: str, where: str) -> type:
