@@ -43,9 +43,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     index = dataset.index
     text = f"{counted(len(index), 'video')} of {index.root}, {int(index.num_frames.sum())} frames, {_formats(index)}"
     if config and len(index) < config.train.global_batch:
-        yield Finding(
-            "problem", "dataset", f"{text}: fewer than one batch", f"--set train.global_batch={len(index)} or less"
-        )
+        do = f"--set train.global_batch={len(index)} or less"
+        yield Finding("problem", "dataset", f"{text}: fewer than one batch", do)
     else:
         yield Finding("ok", "dataset", text)
     for note in dataset.notes:
@@ -96,13 +95,10 @@ def samples(index: Index) -> Iterator[Finding]:
         yield Finding("ok", "samples", f"a clip each of {counted(len(rows), 'video')} decodes")
         return
     name, reason = next(iter(bad.items()))
-    sampled = counted(len(rows), "sampled video")
-    yield Finding(
-        "problem" if len(bad) > len(rows) // 10 else "warning",
-        "samples",
-        f"{len(bad)} of {sampled} could not be decoded, the first {printable(name)} ({shown(reason)})",
-        "run the same `clipfeed prepare` again: it stores anew what is damaged",
-    )
+    of = f"{len(bad)} of {counted(len(rows), 'sampled video')}"
+    text = f"{of} could not be decoded, the first {printable(name)} ({shown(reason)})"
+    do = "run the same `clipfeed prepare` again: it stores anew what is damaged"
+    yield Finding("problem" if len(bad) > len(rows) // 10 else "warning", "samples", text, do)
 
 
 def _forget(place: Path | str) -> None:

@@ -86,12 +86,9 @@ def nvdec(number: int, gpu: Gpu, answers: Answers) -> Finding:
     """Check the video decoders of a GPU."""
     about = f"NVDEC {number}"
     if not answers.nvdec:
-        return Finding(
-            "warning",
-            about,
-            "the driver's libnvcuvid.so.1 is missing: PyAV decodes on the CPU",
-            "in a container, start it with NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
-        )
+        text = "the driver's libnvcuvid.so.1 is missing: PyAV decodes on the CPU"
+        do = "in a container, start it with NVIDIA_DRIVER_CAPABILITIES=compute,video,utility"
+        return Finding("warning", about, text, do)
     taken = [f"{codec} on {counted(gpu.decoders[codec], 'decoder')}" for codec in NVDEC if codec in gpu.decoders]
     if "h264" not in gpu.decoders:
         text = f"no H.264: {', '.join(taken) or 'nothing that a dataset is stored as'}"

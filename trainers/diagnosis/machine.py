@@ -58,10 +58,6 @@ def shared_memory(size: int, gpus: int) -> Finding:
     """Check /dev/shm, which NCCL needs. The loader does not: it passes clips in anonymous memory."""
     text = f"{size >> 20} MiB in /dev/shm; the loader needs none of it"
     if gpus > 1 and size < MIN_SHM:
-        return Finding(
-            "warning",
-            "shared memory",
-            f"{text}, but NCCL does, between {gpus} GPUs",
-            "start the container with --shm-size=1g or --ipc=host",
-        )
+        do = "start the container with --shm-size=1g or --ipc=host"
+        return Finding("warning", "shared memory", f"{text}, but NCCL does, between {gpus} GPUs", do)
     return Finding("ok", "shared memory", text)
