@@ -101,16 +101,13 @@ class Classifier(Pretext):
         self.label_smoothing = cfg.label_smoothing
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        needs = {
-            "net.batch_norm": isinstance(self.norm, nn.BatchNorm1d),
-            "net.mixup or net.cutmix": self.augment is not None and self.augment.mix is not None,
-        }
-        for key, needed in needs.items():
-            if needed and per_rank < 2:
-                raise UserError(
-                    f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
-                    "raise train.global_batch, or lower train.accumulate or the number of ranks"
-                )
+        mixes = self.augment is not None and self.augment.mix is not None
+        key = "net.batch_norm" if isinstance(self.norm, nn.BatchNorm1d) else "net.mixup or net.cutmix" if mixes else ""
+        if key and per_rank < 2:
+            raise UserError(
+                f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
+                "raise train.global_batch, or lower train.accumulate or the number of ranks"
+            )
 
     def freeze(self) -> None:
         """Keep the backbone without gradients and in eval mode from now on, for linear probing."""

@@ -109,9 +109,8 @@ class VideoMAE(Pretext):
     def targets(self, clips_BCTHW: Tensor, kept_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return cubes of pixels, each color normalized over its cube, and the means and divisors used.
 
-        Returns:
-            float32 (B, K, P, 3), P the pixels of a cube; mean and divisor, (B, K, 1, 3), of pixels in 0..1. Without
-            `normalize_target` these are 0 and 1.
+        Cubes are float32 (B, K, P, 3), P the pixels of one; mean and divisor (B, K, 1, 3), of pixels in 0..1, or 0 and
+        1 without `normalize_target`.
         """
         cubes_BNPC = to_cubes(self.pixels(clips_BCTHW), self.backbone.stride)
         cubes_BKPC = cubes_BNPC.take_along_dim(kept_BK[..., None, None], dim=1)

@@ -106,20 +106,18 @@ def batch_per_rank(train: Train, world_size: int) -> int:
         nearest = max(divisor, round(train.global_batch / divisor) * divisor)
         whole, odd = divmod(train.global_batch, train.accumulate)
         fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
+        kept = f". A resumed run keeps its batch; numbers of ranks that fit: {', '.join(fitting)}" * bool(fitting)
         raise UserError(
             f"train.global_batch = {train.global_batch} is not divisible by {counted(world_size, 'rank')} x "
-            f"{counted(train.accumulate, 'micro-step')} (train.accumulate); the nearest multiple is {nearest}"
-            + f". A resumed run keeps its batch; numbers of ranks that fit: {', '.join(fitting)}"
-            * bool(fitting)
+            f"{counted(train.accumulate, 'micro-step')} (train.accumulate); the nearest multiple is {nearest}{kept}"
         )
     return size
 
 
 def wrap(net: Pretext, train: Train, ranks: Ranks) -> tuple[Pretext, nn.Module]:
-    """Move the network to the device, and wrap it as the recipe asks and the device allows.
+    """Move the network to the device; return it, whose state is saved, and a wrapped one, which is called.
 
-    Returns:
-        The plain network, whose state is saved, and the wrapped one, which is called.
+    It is wrapped as the recipe asks and the device allows.
     """
     if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)

@@ -40,8 +40,7 @@ def path_of(folder: Path, step: int) -> Path:
 def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> Path:
     """Write a checkpoint and remove all but the newest `keep` up to this step.
 
-    Raises:
-        OSError: writing failed. Older checkpoints are untouched, and no partial file is left.
+    OSError if writing failed: older checkpoints are untouched then, and no partial file is left.
     """
     target = path_of(folder, step)
     write(target, dict(content, step=step))
@@ -72,12 +71,8 @@ def write(target: Path, content: Mapping[str, Any]) -> None:
 def find(folder: Path, resume: str) -> dict[str, Any] | None:
     """Return the checkpoint to resume from, or None to start from the beginning.
 
-    Args:
-        folder: the run's checkpoint folder; may be missing.
-        resume: "auto" for the newest readable one; "none" to require an empty folder; else a file's path.
-
-    Raises:
-        UserError: no checkpoint is readable, or the folder holds others that must not mix with the run's own.
+    `resume` is "auto" for the newest readable one in `folder`, which may be missing; "none" to require an empty folder;
+    else a file's path. UserError if none is readable, or the folder holds others that must not mix with the run's own.
     """
     steps = list_steps(folder)
     if resume == "none":

@@ -89,14 +89,11 @@ def dry_run(run: Run) -> Ending:
         lines.append(f"{name:<16}{shape:<28}{dtype:<16}{tensor.nbytes / 2**20:8.2f}")
     config = run.config.train
     epochs, each = counted(config.epochs, "epoch"), counted(len(run.loader), "batch", "batches")
-    words = "\n".join(
-        [
-            *lines,
-            f"parameters      {sum(parameter.numel() for parameter in run.net.parameters()):,}",
-            f"run             {epochs} x {each} = {counted(run.total_steps, 'step')}",
-            f"second step     {1000 * seconds:.0f} ms, {config.global_batch / seconds:.1f} clips/s",
-            *(f"{name:<16}{mebibytes:.0f}" for name, mebibytes in memory().items()),
-            "dry run: nothing was written",
-        ]
-    )
-    return Ending(words)
+    lines += [
+        f"parameters      {sum(parameter.numel() for parameter in run.net.parameters()):,}",
+        f"run             {epochs} x {each} = {counted(run.total_steps, 'step')}",
+        f"second step     {1000 * seconds:.0f} ms, {config.global_batch / seconds:.1f} clips/s",
+        *(f"{name:<16}{mebibytes:.0f}" for name, mebibytes in memory().items()),
+        "dry run: nothing was written",
+    ]
+    return Ending("\n".join(lines))

@@ -110,11 +110,8 @@ def changed_options(before: str, after: str) -> list[str]:
     The work dir and options that the older config lacks are left out.
     """
     old, new = flat(yaml.safe_load(before)), flat(yaml.safe_load(after))
-    return [
-        f"{key}: {old[key]} -> {value}"
-        for key, value in new.items()
-        if key in old and old[key] != value and key != "work_dir"
-    ]
+    changed = [key for key in new if key in old and old[key] != new[key] and key != "work_dir"]
+    return [f"{key}: {old[key]} -> {new[key]}" for key in changed]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,10 +27,8 @@ from trainers.engine.work_dir import RECONSTRUCTION
 class Metrics:
     """Report a run after step `first_step`, and drop the lines of later steps that were lost.
 
-    Steps are counted from 1. As a context manager, it closes files and loggers.
-
-    Args:
-        validation_pending: the validation of step `first_step` is still to run, and loggers have dropped that step.
+    Steps are counted from 1. As a context manager, it closes files and loggers. If `validation_pending`, the validation
+    of step `first_step` is still to run, and loggers have dropped that step.
     """
 
     def __init__(

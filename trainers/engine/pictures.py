@@ -1,6 +1,5 @@
 """Pictures of a network's input, as `preview` draws them, and of its reconstruction."""
 
-import io
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from dali_pipelines.draw import Sample, View
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.preview import png, samples_of, sheet
+from dali_pipelines.preview import samples_of, sheet
 from nets.tasks import Pretext
 from trainers.engine.eval_mode import eval_mode
 
@@ -22,8 +21,7 @@ def draw(loader: ClipLoader, batch: Mapping[str, Tensor], *, ago: int = 0) -> Im
     """Draw the first samples of the loader's last batch, or of the one `ago` batches before it."""
     first = {name: tensor[:PICTURED] for name, tensor in batch.items()}
     epoch, _ = loader.order.at(loader.step - 1 - ago)
-    samples = samples_of(loader.index, loader.task, loader.order.seed, epoch, first)
-    return Image.open(io.BytesIO(png(samples, frames=8)))
+    return sheet(samples_of(loader.index, loader.task, loader.order.seed, epoch, first), frames=8)
 
 
 @torch.no_grad()

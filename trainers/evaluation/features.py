@@ -98,9 +98,5 @@ def extract(
 
     views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {counted(len(index), 'video')}")
     widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
-    table = views.means(sum(widths)).astype(np.float32)
-    names = list(index.names.texts())
-    return [
-        Features(names, index.labels, values, views.unreadable)
-        for values in np.split(table, np.cumsum(widths)[:-1], axis=1)
-    ]
+    tables = np.split(views.means(sum(widths)).astype(np.float32), np.cumsum(widths)[:-1], axis=1)
+    return [Features(list(index.names.texts()), index.labels, values, views.unreadable) for values in tables]

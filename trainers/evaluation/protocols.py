@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from configs.errors import UserError, first_names
-from configs.schema import LabeledData, Recognition
+from configs.schema import Recognition
 from configs.words import counted
 from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.store.index import Index
@@ -44,7 +44,7 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     net = Classifier(backbones.create(weights.backbone), len(classes), trained.net)
     load(net, weights.model, f"the classifier of {weights.path}", f"a {weights.backbone} with its recipe's net")
     net.to(ranks.device).eval()
-    caveats = find_caveats(weights, config, dataset)
+    caveats = find_caveats(weights, trained, config, dataset)
     ranks.note(caveats)
     found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {counted(len(index), 'video')}")
     found = replace(found, labels=outputs[found.labels])
@@ -75,9 +75,8 @@ def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str,
     return np.array([theirs.index(name) for name in ours]), theirs
 
 
-def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> list[str]:
-    """List caveats about the accuracy, one sentence each."""
-    trained = classifier_weights(weights)
+def find_caveats(weights: Weights, trained: Recognition, config: Recognition, dataset: Dataset) -> list[str]:
+    """List caveats about the accuracy, one sentence each; `trained` is the recipe of the weights."""
     found = clip_differences(config, weights.clip) + dataset.notes
     if not weights.classes:
         found.append("the checkpoint does not name its classes; they are taken to be in the dataset's order")
@@ -88,19 +87,13 @@ def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> lis
             f"it was trained on split {trained.data.split} and is tested on split {config.data.split}, which may hold "
             "videos that it was trained on"
         )
-    return found + training_caveats(trained.data, config.data, dataset.index)
-
-
-def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> list[str]:
-    """List caveats from the checkpoint's training list; none if that list cannot be read here."""
-    moved = replace(trained, root=tested.root)
-    if trained.list is None and Path(trained.root).resolve() != Path(tested.root).resolve():
-        return []  # trained on all videos of another dataset
+    root = config.data.root
+    if trained.data.list is None and Path(trained.data.root).resolve() != Path(root).resolve():
+        return found  # trained on all videos of another dataset
     try:
-        train = open_data(moved, "train").index
-    except (UserError, OSError):
-        return []
-    return notes_on(train, test)
+        return found + notes_on(open_data(replace(trained.data, root=root), "train").index, dataset.index)
+    except (UserError, OSError):  # its list cannot be read here
+        return found
 
 
 def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
