@@ -16,7 +16,7 @@ from configs.options import add_machine, add_overrides, overrides, require_recip
 from configs.words import counted
 from trainers.diagnosis import Finding, Subject
 
-CHECKS = ("packages", "gpu", "codecs", "machine", "disks", "dataset")
+CHECKS = ("packages", "gpu", "codecs", "machine", "dataset")
 """Modules of trainers.diagnosis, in the order of the report."""
 
 
