@@ -54,10 +54,7 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the file of a recipe: the user's, with or without its suffix, or else ours.
-
-    UserError, with the nearest name, if there is neither.
-    """
+    """Return the file of a recipe: the user's, with or without its suffix, or else ours. UserError if there is none."""
     for path in (Path(name), Path(f"{name}.yaml")):
         if path.is_file():
             return path
@@ -68,10 +65,7 @@ def find(name: str | Path) -> Path:
 
 
 def find_ours(name: str) -> Path:
-    """Return the file of a recipe of ours, named by its place in configs/ or in the repository.
-
-    UserError, with the nearest name, if there is none.
-    """
+    """Return the file of a recipe of ours, named by its place in configs/ or in the repository. UserError if none."""
     short = name.removesuffix(".yaml").removeprefix("configs/")
     path = CONFIGS / f"{short}.yaml"
     if not path.is_file():

@@ -59,10 +59,7 @@ class Config:
 
 
 def pretext_classifier(backbone: str, classes: int, cfg: Config) -> "Classifier":
-    """Build the classifier of a pretext task, whose clips only the plan augments.
-
-    UserError for an unknown backbone, and for augmentation meant for finetuning.
-    """
+    """Build the classifier of a pretext task. UserError for an unknown backbone, and for finetuning's augmentation."""
     for key in ("rand_augment", "erase_prob", "mixup", "cutmix"):
         if getattr(cfg, key):
             raise UserError(f"net.{key} is for clipfeed finetune; a pretext task has its own augmentation")

@@ -22,10 +22,7 @@ EPSILON, ITERATIONS = 0.05, 3  # of Sinkhorn-Knopp
 
 
 def six_views(clips: Tensor, stills: Tensor, *, wrapped: bool) -> Tensor:
-    """Stack two clips, two stills repeated in time, two clips of frame differences: (6*B, 3, T, H, W).
-
-    Memory is channels-last, as in the loader's batches.
-    """
+    """Stack two clips, two stills repeated in time, two clips of differences: (6*B, 3, T, H, W), channels-last."""
     clips_MTHWC, stills_MTHWC = (views.transpose(0, 1).movedim(2, -1).flatten(0, 1) for views in (clips, stills))
     difference_MTHWC = clips_MTHWC - clips_MTHWC.roll(1, dims=1)
     if not wrapped:

@@ -11,10 +11,7 @@ from nets.backbones.vit import ViT
 
 
 def check_blocks(part: str, *, width: int, depth: int, heads: int) -> None:
-    """Raise ValueError, worded by `require`, for sizes that `encoder_blocks` or their positions cannot have.
-
-    `part` is the prefix of the keys, such as "decoder" of decoder_width.
-    """
+    """Raise ValueError for sizes that `encoder_blocks` cannot have; keys begin with `part`, as decoder_width does."""
     for key, value in (("width", width), ("depth", depth), ("heads", heads)):
         require(value >= 1, f"{part}_{key}", value, "at least 1")
     fits = width % heads == 0 and width % 2 == 0

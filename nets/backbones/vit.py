@@ -66,10 +66,7 @@ class ViT(Backbone):
         return torch.cat([place.expand(t, h, w, -1) for place in places], dim=3).flatten(0, 2)[:, :width]
 
     def tokens(self, clips_BCTHW: Tensor, cells_BK: Tensor) -> Tensor:
-        """Return the indices of the tokens in some cells of the frame, at all times: (B, T' * K).
-
-        `cells_BK` are indices of the cells, int64, row by row.
-        """
+        """Return the indices of the tokens in some cells of a frame, int64, row by row, at all times: (B, T' * K)."""
         steps, height, width = self.grid(clips_BCTHW)
         first_T1 = height * width * torch.arange(steps, device=cells_BK.device)[:, None]
         return (first_T1 + cells_BK[:, None]).flatten(1)

@@ -41,10 +41,7 @@ class Config:
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "VideoMAE":
-    """Build the network for `clips` and the cells of the schema.
-
-    UserError for an unknown backbone, one that is not a `ViT`, and one whose tubelets are not the mask's cells.
-    """
+    """Build the network for `clips` and the cells of the schema; UserError as `vit_of_cells` raises it."""
     cells = schema["visible"][0][0] + schema["hidden"][0][0]
     encoder = vit_of_cells(backbone, schema["clips"][0], cells, task="videomae")
     return VideoMAE(encoder, cfg)

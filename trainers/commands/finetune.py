@@ -113,10 +113,7 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
 
 
 def split_notes(config: Recognition, index: Index) -> list[str]:
-    """List problems of the video lists that affect a result, one sentence each.
-
-    Such as quarantined test videos, classes without training videos, and test videos that are trained on.
-    """
+    """List problems of the video lists that affect a result, such as quarantined test videos, one sentence each."""
     test_list = config.data.list_of("test") if config.data.test_list else None
     if not test_list:
         return notes_on(index, None)

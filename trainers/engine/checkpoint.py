@@ -38,10 +38,7 @@ def path_of(folder: Path, step: int) -> Path:
 
 
 def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> Path:
-    """Write a checkpoint and remove all but the newest `keep` up to this step.
-
-    OSError if writing failed: older checkpoints are untouched then, and no partial file is left.
-    """
+    """Write a checkpoint, then remove all but the newest `keep` up to this step. OSError leaves all as it was."""
     target = path_of(folder, step)
     write(target, dict(content, step=step))
     prune(folder, step, keep=keep)

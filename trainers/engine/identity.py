@@ -105,10 +105,7 @@ def _weights(identity: Mapping[str, object]) -> str:
 
 
 def changed_options(before: str, after: str) -> list[str]:
-    """List the options that differ between two dumped configs: "optim.lr: 0.03 -> 0.5".
-
-    The work dir and options that the older config lacks are left out.
-    """
+    """List the options, but the work dir, that two dumped configs have with other values: "optim.lr: 0.03 -> 0.5"."""
     old, new = flat(yaml.safe_load(before)), flat(yaml.safe_load(after))
     changed = [key for key in new if key in old and old[key] != new[key] and key != "work_dir"]
     return [f"{key}: {old[key]} -> {new[key]}" for key in changed]

@@ -110,8 +110,7 @@ def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
 def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A linear classifier on fixed features.
 
-    Its top-1, on the features of `retrieval`; writes linear.json. Unlike the original (specs/evaluation.md 5B, 9.6), it
-    chooses nothing on the test videos: see `evaluation.linear.fit`. Unreadable test videos count as wrong.
+    On those of `retrieval`. Unlike the original (specs/evaluation.md 5B, 9.6), it chooses nothing on the test videos.
     """
     return _probe("linear", weights, config, ranks, out)
 
@@ -119,8 +118,7 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
 def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A weighted vote of the nearest training videos.
 
-    Its top-1 and top-5, on the features of `retrieval`, scaled to length 1 but not centered; writes knn.json. Nothing
-    is trained or tuned: see `evaluation.knn`. Unreadable test videos count as wrong.
+    On the features of `retrieval`, scaled to length 1 but not centered. Nothing is trained or tuned.
     """
     return _probe("knn", weights, config, ranks, out)
 
@@ -128,8 +126,7 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
 def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A classifier on fixed feature maps that learns where to look.
 
-    Its top-1, on at most 4 x 4 x 4 positions per video; writes attentive.json. Hyperparameters are chosen on training
-    videos: see `evaluation.attentive.fit`. Unreadable test videos count as wrong.
+    On at most 4 x 4 x 4 positions per video. Hyperparameters are chosen on training videos.
     """
     return _probe("attentive", weights, config, ranks, out)
 
@@ -149,7 +146,7 @@ def _probe(name: str, weights: Weights, config: Recognition, ranks: Ranks, out: 
 
 
 def _write_probe(name: str, sets: Sets, out: Path, device: torch.device) -> str:
-    """Fit and test a classifier, write its .json and return the results as text."""
+    """Fit and test a classifier, write `name`.json and return the results as text. Unreadable videos count as wrong."""
     classes = len(sets.gallery_index.class_names)
     measured = PROBES[name](sets.gallery, sets.queries, classes=classes, device=device)
     write_json(out / f"{name}.json", sets.facts | measured)

@@ -40,10 +40,7 @@ class Views:
 
 
 def require_finite(what: str, names: Sequence[str], values: np.ndarray, read: np.ndarray) -> None:
-    """Raise UserError if values (N, ...) of a video that was `read`, bool (N,), are not finite.
-
-    The network is broken then, which metrics would hide.
-    """
+    """Raise UserError if values (N, ...) of a video that was `read`, bool (N,), are not finite: metrics hide that."""
     broken = np.flatnonzero(read & ~np.isfinite(values.reshape(len(values), -1)).all(1))
     if len(broken):
         raise UserError(
