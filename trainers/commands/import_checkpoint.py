@@ -16,7 +16,6 @@ from configs.load import dump
 from configs.words import counted
 from nets.classifier import Classifier
 from trainers.engine import checkpoint
-from trainers.engine.state import require_finite
 from trainers.weights import imports, sha256_of
 from trainers.weights.imports import Imported, network
 from trainers.weights.original import read_original
@@ -49,7 +48,7 @@ def main(argv: list[str]) -> None:
     try:
         imported: Imported = importlib.import_module(f"{imports.__name__}.{args.system}").convert(state)
         net = network(imported)
-        require_finite({key: state[key] for key in imported.used}, "the state dict")
+        checkpoint.require_finite({key: state[key] for key in imported.used}, "the state dict")
     except UserError as error:
         raise UserError(f"{args.checkpoint}: {error}") from None
     config = imported.config

@@ -24,7 +24,6 @@ from trainers.engine.distributed import Ranks
 from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import moments, restore_moments
 from trainers.engine.schedule import lr_at
-from trainers.engine.state import require_finite
 from trainers.engine.work_dir import LOGS, is_lost, make_way, run_in
 
 if TYPE_CHECKING:  # it imports this module
@@ -119,13 +118,12 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
     try:
         run.net.load_state_dict(found["model"])
     except RuntimeError as error:
-        shapes = [change for change in changed if change.startswith(("plan.", "net."))]
+        shapes = ", ".join(change for change in changed if change.startswith(("plan.", "net.")))
         raise UserError(
-            f"the checkpoint of step {step} is of another network: "
-            f"{', '.join(shapes) or ' '.join(str(error).split())}; "
-            "set that back, or pass another --work-dir to start a new run"
+            f"the checkpoint of step {step} is of another network: {shapes or ' '.join(str(error).split())}; set that "
+            "back, or pass another --work-dir to start a new run"
         ) from error
-    require_finite(found["model"], source)
+    checkpoint.require_finite(found["model"], source)
     # Moments come from the checkpoint, hyperparameters from the recipe, which may have changed on purpose.
     restore_moments(run.optimizer, run.net, found["optimizer"]["state"])
     run.loader.load_state_dict(found["loader"])

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.engine.checkpoint import REFUSED, why
-from trainers.engine.state import plain
+from trainers.engine.checkpoint import REFUSED, plain, why
 
 WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "model_state")
 """Keys under which training code stores the state dict, among other things."""
