@@ -93,10 +93,12 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
     cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
-        where = locate("task")
-        kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, where)
-        in_nets = ("nets", "", "classifier") if cls is Recognition else ("nets.tasks", "net", task)
-        kinds["net"] = _task_config(*in_nets, where)
+        name, package, part = ("classifier", "nets", "") if cls is Recognition else (task, "nets.tasks", "net")
+        try:
+            kinds["plan"] = import_task(task, package="dali_pipelines.tasks", part="data").Config
+            kinds["net"] = import_task(name, package=package, part=part).Config
+        except UserError as error:
+            raise UserError(f"{locate('task')}: {error}") from None
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
     return to_dataclass(tree, cls, kinds, "", Source(source, set_keys, dotted_keys(kinds)))
@@ -137,13 +139,3 @@ def _merged(before: Any, value: Any) -> Any:
     if not isinstance(before, dict) or not isinstance(value, dict):
         return value
     return before | {key: _merged(before.get(key), below) for key, below in value.items()}
-
-
-def _task_config(package: str, part: str, task: str, where: str) -> type:
-    """Import the `Config` class of one side of a task."""
-    try:
-        module = import_task(task, package=package, part=part)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    config: type = module.Config
-    return config

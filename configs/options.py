@@ -14,9 +14,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add the options that do not change the recipe: the device, and whether to show tracebacks."""
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes the GPU if there is one"
-    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU, if any")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 

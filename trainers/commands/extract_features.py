@@ -35,14 +35,10 @@ from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed features", description="Write the pooled features of videos.")
-    parser.add_argument(
-        "sources", nargs="+", type=location, metavar="SRC", help="a prepared dataset, or videos and folders"
-    )
+    parser.add_argument("sources", nargs="+", type=location, metavar="SRC", help="a dataset, or videos and folders")
     parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or an export")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
-    parser.add_argument(
-        "--clips", type=_clips, metavar="N|windows", help="clips of a video (a classifier's own, or 10)"
-    )
+    parser.add_argument("--clips", type=_clips, metavar="N|windows", help="clips of a video (the classifier's, or 10)")
     parser.add_argument("--crops", choices=("center", "three", "five", "ten"), help="crops of a clip (center)")
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
     parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")

@@ -42,9 +42,7 @@ MODES = {
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed finetune", description="Train a classifier on labeled videos.")
     add_options(parser)
-    parser.add_argument(
-        "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none: random"
-    )
+    parser.add_argument("--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none")
     about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="full", help=about)
     return parser

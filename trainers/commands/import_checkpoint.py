@@ -24,15 +24,11 @@ SYSTEMS = sorted(module.name for module in pkgutil.iter_modules(imports.__path__
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clipfeed import", description="Turn a published checkpoint into one of clipfeed."
-    )
+    parser = argparse.ArgumentParser(prog="clipfeed import", description="Convert a published checkpoint.")
     parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file of torch.save, or a .safetensors")
     parser.add_argument("--from", dest="system", choices=SYSTEMS, required=True, help="whose code wrote it")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.pt", help="the checkpoint to write")
-    parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="names of a classifier's classes, one a line, as in classInd.txt"
-    )
+    parser.add_argument("--classes", type=Path, metavar="FILE", help="names of classes, one a line, as in classInd.txt")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -23,13 +23,9 @@ from trainers.engine.loop import Ending
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clipfeed pretrain", description="Pretrain a network on videos without labels."
-    )
+    parser = argparse.ArgumentParser(prog="clipfeed pretrain", description="Pretrain on videos without labels.")
     add_options(parser)
-    parser.add_argument(
-        "--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and exit"
-    )
+    parser.add_argument("--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes`, and exit")
     return parser
 
 

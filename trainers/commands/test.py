@@ -22,9 +22,7 @@ WANTED = "say what to test it on with --config, a recipe of configs/recognition/
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed test", description="Test a network on the test videos of a recipe.")
-    parser.add_argument(
-        "--config", metavar="YAML", help="a recipe of configs/recognition/, instead of the checkpoint's"
-    )
+    parser.add_argument("--config", metavar="YAML", help="a recipe of configs/recognition/, not the checkpoint's own")
     parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or an export")
     about = "; ".join(f"{name}: {(protocol.__doc__ or '').partition('.')[0]}" for name, protocol in PROTOCOLS.items())
     parser.add_argument("--protocol", required=True, choices=PROTOCOLS, help=about)

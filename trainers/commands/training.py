@@ -24,9 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     add_machine(parser)
     parser.add_argument("--work-dir", metavar="DIR", help="the folder of the run, instead of work_dir")
-    parser.add_argument(
-        "--resume", default="auto", metavar="WHAT", help="auto (newest checkpoint), none, or a .pt file"
-    )
+    parser.add_argument("--resume", default="auto", metavar="WHAT", help="auto (the newest), none, or a .pt file")
     parser.add_argument("--max-steps", type=int, metavar="N", help="stop after step N of the unchanged schedule")
     parser.add_argument("--print-config", action="store_true", help="print the config with all defaults, and exit")
     parser.add_argument("--dry-run", action="store_true", help="run two steps, show the batch, write nothing")
