@@ -16,10 +16,9 @@ from bench.options import require_positive
 from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
-from configs.options import add_overrides, overrides
+from configs.options import add_machine, add_overrides, overrides
 from configs.speed import SUFFIX
 from dali_pipelines.store.encode import Encoding
-from trainers.commands.options import add_machine
 
 if TYPE_CHECKING:
     from configs.schema import Config

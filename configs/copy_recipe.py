@@ -9,9 +9,7 @@ from configs.recipes import find_ours
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clipfeed recipe", description="Copy a recipe to the current folder, to change it."
-    )
+    parser = argparse.ArgumentParser(prog="clipfeed recipe", description="Copy a recipe to this folder, to change it.")
     parser.add_argument("name", metavar="NAME", help="one that `clipfeed recipes` lists, such as ctp/r3d18_ucf101")
     parser.add_argument("--out", type=Path, metavar="FILE", help="another name, or another folder")
     return parser

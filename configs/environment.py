@@ -7,10 +7,7 @@ from configs.errors import UserError
 
 
 def whole_number(name: str, default: int, *, minimum: int = 0, environment: Mapping[str, str] = os.environ) -> int:
-    """Read a whole number from an environment variable, `default` if it is not set.
-
-    UserError for other text, and for a number below `minimum`.
-    """
+    """Read a whole number from an environment variable, `default` if unset. UserError for text, or below `minimum`."""
     text = environment.get(name, str(default))
     if not text.isdecimal() or int(text) < minimum:
         raise UserError(

@@ -93,10 +93,12 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
     cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
-        where = locate("task")
-        kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, where)
-        in_nets = ("nets", "", "classifier") if cls is Recognition else ("nets.tasks", "net", task)
-        kinds["net"] = _task_config(*in_nets, where)
+        name, package, part = ("classifier", "nets", "") if cls is Recognition else (task, "nets.tasks", "net")
+        try:
+            kinds["plan"] = import_task(task, package="dali_pipelines.tasks", part="data").Config
+            kinds["net"] = import_task(name, package=package, part=part).Config
+        except UserError as error:
+            raise UserError(f"{locate('task')}: {error}") from None
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
     return to_dataclass(tree, cls, kinds, "", Source(source, set_keys, dotted_keys(kinds)))
@@ -128,22 +130,12 @@ def _override(tree: dict[str, Any], item: str) -> str:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise UserError(f"--set {item}: {section!r} is not a section but the value {tree!r}")
-    value, before = _read_yaml(text, f"--set {item}"), tree.get(name)
-    tree[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    tree[name] = _merged(tree.get(name), _read_yaml(text, f"--set {item}"))
     return key
 
 
-def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a section with changes, including those of its subsections."""
-    both = {key for key in changes if isinstance(changes[key], dict) and isinstance(before.get(key), dict)}
-    return before | {key: _merged(before[key], value) if key in both else value for key, value in changes.items()}
-
-
-def _task_config(package: str, part: str, task: str, where: str) -> type:
-    """Import the `Config` class of one side of a task."""
-    try:
-        module = import_task(task, package=package, part=part)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    config: type = module.Config
-    return config
+def _merged(before: Any, value: Any) -> Any:
+    """Return the new value of a key; of a section, only the keys that it names are new."""
+    if not isinstance(before, dict) or not isinstance(value, dict):
+        return value
+    return before | {key: _merged(before.get(key), below) for key, below in value.items()}

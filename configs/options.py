@@ -12,6 +12,12 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
 
 
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add the options that do not change the recipe: the device, and whether to show tracebacks."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU, if any")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return the options' changes to the recipe, for `configs.load.load`; some commands also have --work-dir."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}

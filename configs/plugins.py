@@ -49,10 +49,8 @@ def trust(name: object) -> None:
 def import_task(name: str, *, package: str, part: str) -> ModuleType:
     """Import one side of a task: `package.name`, or `name.part` if the name has a dot.
 
-    A task of another package is a folder with data.py, net.py and its recipes.
-
-    Raises:
-        UserError: there is no such module, or it lacks one of `PARTS`.
+    A task of another package is a folder with data.py, net.py and its recipes. UserError if there is no such module, or
+    it lacks one of `PARTS`.
     """
     dotted = "." in name and "/" not in name
     module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
@@ -69,11 +67,8 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
 def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
     """Return an entry of a table, or import a dotted name such as `my_pkg.module.function`.
 
-    Args:
-        key: the recipe's, such as "optim.name", for messages.
-
-    Raises:
-        UserError: an unknown name, with the valid ones; or a dotted name that does not exist.
+    UserError for an unknown name, with the valid ones, and for a dotted name that does not exist. It begins with the
+    recipe's `key`, such as "optim.name".
     """
     if name in table:
         return table[name]

@@ -2,8 +2,6 @@
 
 import argparse
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -16,18 +14,6 @@ from configs.plugins import look_up
 CONFIGS = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What the list says of a recipe; `name` is what --config takes."""
-
-    name: str
-    task: str
-    backbone: str
-    dataset: str
-    about: str
-    """The first sentence of its comment, up to a colon."""
-
-
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed recipes", description="List the recipes that come with clipfeed.")
     parser.add_argument("task", nargs="?", metavar="TASK", help="those of one task, such as ctp or recognition")
@@ -37,30 +23,29 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    tasks = {task: [*group] for task, group in groupby(recipes(), key=lambda recipe: recipe.task)}
+    tasks = {task: [*group] for task, group in groupby(names(), key=lambda name: name.split("/")[0])}
     chosen = {args.task: look_up(args.task, tasks, key="clipfeed recipes")} if args.task else tasks
     if args.names:
-        print(*(recipe.name for group in chosen.values() for recipe in group), sep="\n")
+        print(*(name for group in chosen.values() for name in group), sep="\n")
     else:
         print(*(table(task, group) for task, group in chosen.items()), sep="\n")
 
 
-def table(task: str, of_task: list[Recipe]) -> str:
+def table(task: str, of_task: list[str]) -> str:
     """Lay out the recipes of one task under its name."""
-    rows = [(recipe.name, recipe.backbone, recipe.dataset, recipe.about) for recipe in of_task]
+    rows = [row(name) for name in of_task]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows)
     return "\n  ".join([task, *lines])
 
 
-def recipes() -> Iterator[Recipe]:
-    """Read all recipes, those of one task together, without importing any task."""
-    for name in names():
-        text = find_ours(name).read_text(encoding="utf-8")
-        keys = yaml.safe_load(text)
-        comment = text[: text.index("task:")].replace("#", " ").split()
-        about = re.split("[.:] ", " ".join(comment), maxsplit=1)[0].rstrip(".")
-        yield Recipe(name, keys["task"], keys["backbone"], keys["data"]["root"], about)
+def row(name: str) -> tuple[str, str, str, str]:
+    """Return a recipe's name, backbone, dataset, and the first sentence of its comment, up to a colon."""
+    text = find_ours(name).read_text(encoding="utf-8")
+    keys = yaml.safe_load(text)
+    comment = text[: text.index("task:")].replace("#", " ").split()
+    about = re.split("[.:] ", " ".join(comment), maxsplit=1)[0].rstrip(".")
+    return name, keys["backbone"], keys["data"]["root"], about
 
 
 def names() -> list[str]:
@@ -69,10 +54,7 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the file of a recipe: the user's, with or without its suffix, or else ours.
-
-    UserError, with the nearest name, if there is neither.
-    """
+    """Return the file of a recipe: the user's, with or without its suffix, or else ours. UserError if there is none."""
     for path in (Path(name), Path(f"{name}.yaml")):
         if path.is_file():
             return path
@@ -83,10 +65,7 @@ def find(name: str | Path) -> Path:
 
 
 def find_ours(name: str) -> Path:
-    """Return the file of a recipe of ours, named by its place in configs/ or in the repository.
-
-    UserError, with the nearest name, if there is none.
-    """
+    """Return the file of a recipe of ours, named by its place in configs/ or in the repository. UserError if none."""
     short = name.removesuffix(".yaml").removeprefix("configs/")
     path = CONFIGS / f"{short}.yaml"
     if not path.is_file():

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from configs.errors import UserError
-from configs.recipes import find_ours, recipes
+from configs.recipes import find_ours, names, row
 from configs.schema import Config, Recognition, Validation
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import select
@@ -80,7 +80,7 @@ def command(name: str, recipe: str, index: Index, *more: str) -> str:
 
 def recognition_recipe(task: str, backbone: str) -> str:
     """Return a recipe for finetuning a backbone, preferably one of the task's own; empty if there is none."""
-    found = [recipe.name for recipe in recipes() if (recipe.task, recipe.backbone) == ("recognition", backbone)]
+    found = [name for name in names() if name.startswith("recognition/") and row(name)[1] == backbone]
     return next((name for name in found if f"/{task}_" in name), found[0] if found else "")
 
 

@@ -24,13 +24,7 @@ COLORS = 192  # of a PNG, so that it is small
 
 @dataclass(frozen=True)
 class Look:
-    """Which samples of a task are drawn, and how.
-
-    Attributes:
-        frames: of a view.
-        row: tiles in a row.
-        settings: changes to the task's recipe for the demo.
-    """
+    """Which samples of a task are drawn, and how: frames of a view, tiles in a row, changes to the demo's recipe."""
 
     seed: int
     samples: int

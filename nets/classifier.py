@@ -59,10 +59,7 @@ class Config:
 
 
 def pretext_classifier(backbone: str, classes: int, cfg: Config) -> "Classifier":
-    """Build the classifier of a pretext task, whose clips only the plan augments.
-
-    UserError for an unknown backbone, and for augmentation meant for finetuning.
-    """
+    """Build the classifier of a pretext task. UserError for an unknown backbone, and for finetuning's augmentation."""
     for key in ("rand_augment", "erase_prob", "mixup", "cutmix"):
         if getattr(cfg, key):
             raise UserError(f"net.{key} is for clipfeed finetune; a pretext task has its own augmentation")
@@ -96,29 +93,18 @@ class Classifier(Pretext):
         else:
             nn.init.normal_(self.linear.weight, std=cfg.init_std)
         nn.init.zeros_(self.linear.bias)
-        self.augment = None
-        if cfg.rand_augment or cfg.erase_prob or cfg.mixup or cfg.cutmix:
-            self.augment = BatchAugment(
-                rand_augment=cfg.rand_augment,
-                erase_prob=cfg.erase_prob,
-                mixup=cfg.mixup,
-                cutmix=cfg.cutmix,
-                classes=classes,
-                normalization=normalization,
-            )
+        augmented = cfg.rand_augment or cfg.erase_prob or cfg.mixup or cfg.cutmix
+        self.augment = BatchAugment(cfg, classes, normalization) if augmented else None
         self.label_smoothing = cfg.label_smoothing
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        needs = {
-            "net.batch_norm": isinstance(self.norm, nn.BatchNorm1d),
-            "net.mixup or net.cutmix": self.augment is not None and self.augment.mix is not None,
-        }
-        for key, needed in needs.items():
-            if needed and per_rank < 2:
-                raise UserError(
-                    f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
-                    "raise train.global_batch, or lower train.accumulate or the number of ranks"
-                )
+        mixes = self.augment is not None and self.augment.mix is not None
+        key = "net.batch_norm" if isinstance(self.norm, nn.BatchNorm1d) else "net.mixup or net.cutmix" if mixes else ""
+        if key and per_rank < 2:
+            raise UserError(
+                f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
+                "raise train.global_batch, or lower train.accumulate or the number of ranks"
+            )
 
     def freeze(self) -> None:
         """Keep the backbone without gradients and in eval mode from now on, for linear probing."""

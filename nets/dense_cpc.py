@@ -38,11 +38,7 @@ def predictor(channels: int) -> nn.Sequential:
 
 
 def predict_next(gru: ConvGRU, head: nn.Module, context_BNCHW: Tensor, steps: int) -> Tensor:
-    """Predict the feature maps after a context; each prediction is the GRU's next input after a ReLU.
-
-    Returns:
-        (B, steps, C, H, W), before ReLU.
-    """
+    """Predict the maps after a context, (B, steps, C, H, W), before the ReLU that makes each the GRU's next input."""
     state = gru.final_state(context_BNCHW)
     predicted = [head(state)]
     for _ in range(steps - 1):
@@ -52,10 +48,7 @@ def predict_next(gru: ConvGRU, head: nn.Module, context_BNCHW: Tensor, steps: in
 
 
 def predict_last(gru: ConvGRU, head: nn.Module, blocks_BNCHW: Tensor, cfg: Config) -> dict[str, Tensor]:
-    """Predict the last maps of a sequence from those before; return the scalars of `dense_infonce`.
-
-    Gradients also flow to the targets.
-    """
+    """Predict the last maps of a sequence from those before; return the scalars of `dense_infonce`."""
     observed_BNCHW, target_BNCHW = blocks_BNCHW.tensor_split([-cfg.pred_steps], dim=1)
     predicted_BNCHW = predict_next(gru, head, F.relu(observed_BNCHW), cfg.pred_steps)
     return dense_infonce(predicted_BNCHW, target_BNCHW, cfg.negatives)

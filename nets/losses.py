@@ -20,9 +20,8 @@ def classification(
 ) -> dict[str, Tensor]:
     """Compute the cross-entropy `loss`, the `accuracy`, and `chance`, the accuracy of guessing.
 
-    Args:
-        shares_NK: targets of the loss instead of the labels: the share of each class, rows sum to 1.
-        smoothing: share of each label spread over all classes.
+    The loss is with the labels or, if given, with `shares_NK` of each class, rows sum to 1; `smoothing` is the share of
+    each label spread over all classes.
     """
     wanted = labels_N if shares_NK is None else shares_NK
     return {
@@ -38,13 +37,10 @@ def dense_infonce(
     """Compute InfoNCE of every predicted position against every target position of the batch.
 
     Similarities are raw dot products; the target at the same position is the positive. Gradients flow to both sides.
-    This is DPC's loss as MemDPC and CPC with a Transformer use it (specs/ctp.md 1.2, specs/cpc_transformer.md 4).
+    This is DPC's loss as MemDPC and CPC with a Transformer use it (specs/ctp.md 1.2, specs/cpc_transformer.md 4). The
+    batch is this rank's or, with global `negatives`, that of all ranks.
 
-    Args:
-        negatives: whether the batch is this rank's or that of all ranks.
-
-    Returns:
-        `loss`, ln N at chance for N targets and small products; `top1`; `chance`, the top-1 of guessing.
+    Returns `loss`, ln N at chance for N targets and small products; `top1`; and `chance`, the top-1 of guessing.
     """
     predicted_MC, target_NC = (maps.movedim(2, -1).flatten(0, 3) for maps in (predicted_BNCHW, target_BNCHW))
     labels_M = torch.arange(len(predicted_MC), device=predicted_MC.device)

@@ -11,11 +11,7 @@ from nets.backbones.vit import ViT
 
 
 def check_blocks(part: str, *, width: int, depth: int, heads: int) -> None:
-    """Raise ValueError, worded by `require`, for sizes that `encoder_blocks` or their positions cannot have.
-
-    Args:
-        part: prefix of the keys, such as "decoder" of decoder_width.
-    """
+    """Raise ValueError for sizes that `encoder_blocks` cannot have; keys begin with `part`, as decoder_width does."""
     for key, value in (("width", width), ("depth", depth), ("heads", heads)):
         require(value >= 1, f"{part}_{key}", value, "at least 1")
     fits = width % heads == 0 and width % 2 == 0
@@ -23,14 +19,9 @@ def check_blocks(part: str, *, width: int, depth: int, heads: int) -> None:
 
 
 def vit_of_cells(backbone: str, clips_CTHW: Sequence[int], cells: int, *, task: str) -> ViT:
-    """Create a backbone whose tubelets are the cells of a mask.
+    """Create a backbone whose tubelets are the `cells` of a mask in a frame; `clips_CTHW` is the shape of a clip.
 
-    Args:
-        clips_CTHW: shape of a clip.
-        cells: of the mask, in a frame.
-
-    Raises:
-        UserError: the backbone is unknown, not a `ViT`, or has other cells; or clips do not divide into tubelets.
+    UserError if the backbone is unknown, not a `ViT`, or has other cells, and if clips do not divide into tubelets.
     """
     encoder = backbones.create(backbone)
     if not isinstance(encoder, ViT):
@@ -55,9 +46,7 @@ def fill_in(
 ) -> Tensor:
     """Apply `blocks` to the visible tokens and a mask token at each hidden position; return the latter: (B, M, C).
 
-    Args:
-        places_NC: positions of all tokens, added to each.
-        visible_BV, hidden_BM: int64, indices of the visible and the hidden tokens.
+    The positions of all tokens, `places_NC`, are added to each; `visible_BV` and `hidden_BM` are their indices, int64.
     """
     places_NC = places_NC.to(visible_BVC)
     hidden_BMC = mask_token_C.to(visible_BVC) + places_NC[hidden_BM]

@@ -34,6 +34,11 @@ def model(work_dir: Path) -> dict[str, torch.Tensor]:
     return torch.load(work_dir / "checkpoints" / f"step_{STEPS:08d}.pt", weights_only=True)["model"]
 
 
+def test_no_task_has_the_name_of_a_row_of_random_weights():
+    """In what `probe.py` and the benches write, such a task would take the row's place."""
+    assert not [task for task in pretext_tasks() if task == "random" or task.startswith("random_")]
+
+
 @pytest.mark.parametrize("task", pretext_tasks())
 def test_resume_is_bit_identical_and_logs_the_metric(task, demo_set, tmp_path):
     """The other run is what a kill after the first step leaves, resumed."""

@@ -11,8 +11,8 @@ import torch
 
 from configs.errors import UserError, how_to_install
 from configs.load import load
+from configs.optim import Optim
 from configs.plugins import look_up
-from configs.schema import Optim
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, task_module

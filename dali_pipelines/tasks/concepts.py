@@ -51,6 +51,11 @@ class Config:
         require(0 <= self.flip_prob <= 1, "flip_prob", self.flip_prob, "from 0 to 1")
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """The whole numbers among the frame steps."""
+        return tuple(range(1, int(self.max_speed) + 1))
+
+    @property
     def lengths(self) -> list[int]:
         """Frames of each view in VIEWS."""
         still = self.num_frames if self.reference.gray_per_frame else 1

@@ -17,6 +17,7 @@ from dali_pipelines.tasks import Annotations
 
 SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
 """Class -> frame step; negative ones play backwards, 0 is a still."""
+STRIDES = (1, 2, 4)
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,8 @@ class ViT(Backbone):
     def encode(self, clips_BCTHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Encode the tokens of a clip, (B, K, out_channels); dropped tokens cost nothing after the embedding.
 
-        Args:
-            kept_BK: int64, indices of the tokens to keep, in the order of (T', H', W'). None keeps all.
-
-        Raises:
-            UserError: the clip does not divide into tubelets.
+        `kept_BK` are indices of the tokens to keep, int64, in the order of (T', H', W'); None keeps all. UserError if
+        the clip does not divide into tubelets.
         """
         self.grid(clips_BCTHW)
         tokens_BNC = self.patch_embed(clips_BCTHW).flatten(2).transpose(1, 2)
@@ -69,11 +66,7 @@ class ViT(Backbone):
         return torch.cat([place.expand(t, h, w, -1) for place in places], dim=3).flatten(0, 2)[:, :width]
 
     def tokens(self, clips_BCTHW: Tensor, cells_BK: Tensor) -> Tensor:
-        """Return the indices of the tokens in the given cells of the frame, at all times: (B, T' * K).
-
-        Args:
-            cells_BK: int64, indices of the cells of a frame, row by row.
-        """
+        """Return the indices of the tokens in some cells of a frame, int64, row by row, at all times: (B, T' * K)."""
         steps, height, width = self.grid(clips_BCTHW)
         first_T1 = height * width * torch.arange(steps, device=cells_BK.device)[:, None]
         return (first_T1 + cells_BK[:, None]).flatten(1)

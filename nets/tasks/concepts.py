@@ -16,29 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.errors import UserError, require
-from nets import backbones
-from nets.concept_attention import ConceptAttention
-from nets.concept_losses import (
-    ACTIVE,
-    alignment,
-    instance_contrast,
-    local_contrast,
-    negative_entropy,
-    reconstruction,
-)
+from nets import backbones, concept_parts
 from nets.distributed import all_gather, rank
 from nets.mlp import mlp
 from nets.tasks import Pretext, Schema
 
 METRIC = "instance_top1"
 KINDS = ("rgb", "static", "difference")
-INSTANCE_HEADS = {
-    "rgb": "rgb",
-    "rgb_static": "rgb",
-    "rgb_difference": "rgb",
-    "static": "static",
-    "difference": "difference",
-}
+INSTANCE_HEADS = {head: head.partition("_")[0] for head in ("rgb", "rgb_static", "rgb_difference", *KINDS[1:])}
 """Head -> the kind of views that it embeds; clips have one head per kind they are contrasted with."""
 INSTANCE_DIM = 128
 ENTROPY_WEIGHT = 0.1
@@ -71,7 +56,8 @@ class Config:
     """Bugs of the original, all off by default."""
 
     def __post_init__(self) -> None:
-        require(self.concepts >= ACTIVE, "concepts", self.concepts, f"at least {ACTIVE}, for that many to be active")
+        least = concept_parts.ACTIVE
+        require(self.concepts >= least, "concepts", self.concepts, f"at least {least}, for that many to be active")
         require(self.queue_size >= 1, "queue_size", self.queue_size, "at least 1")
         require(self.local_from >= 0, "local_from", self.local_from, "0 or more")
 
@@ -92,12 +78,14 @@ class Concepts(Pretext):
         self.cfg = cfg
         self.register_buffer("queue", torch.randn(cfg.queue_size, 2 * len(KINDS), 2 * count))
         self.backbone = backbone
-        self.instance = nn.ModuleDict({head: instance_head(dim) for head in INSTANCE_HEADS})
+        self.instance = nn.ModuleDict()
+        for head in INSTANCE_HEADS:
+            self.instance[head] = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, INSTANCE_DIM))
         self.to_concepts = nn.ModuleDict({kind: mlp(dim, dim, dim) for kind in KINDS})
         widths = {"rgb": 2 * count, "static": count, "difference": count}
         self.rebuild = nn.ModuleDict({kind: mlp(width, dim, dim) for kind, width in widths.items()})
         self.banks = nn.ParameterDict({kind: torch.empty(2 * count, dim).uniform_(-1, 1) for kind in KINDS})
-        self.attention = ConceptAttention(dim)
+        self.attention = concept_parts.ConceptAttention(dim)
         self.before_step(0)
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
@@ -134,7 +122,7 @@ class Concepts(Pretext):
         The terms are unweighted. `instance_top1` is the accuracy of retrieving the other clip of a video among the N
         videos of the batch on all ranks; `chance` is 1/N.
         """
-        views = six_views(batch["clips"], batch["stills"], wrapped=self.cfg.reference.wrapped_difference)
+        views = concept_parts.six_views(batch["clips"], batch["stills"], wrapped=self.cfg.reference.wrapped_difference)
         maps_6BCTHW = self.backbone(views).unflatten(0, (6, -1))
         with torch.autocast(views.device.type, enabled=False):  # low temperatures need float32; heads are cheap
             terms, metrics = self.terms(maps_6BCTHW.float())
@@ -143,10 +131,7 @@ class Concepts(Pretext):
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()} | metrics
 
     def terms(self, maps_6BCTHW: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Compute the loss terms, with gradients, and the metrics.
-
-        The feature maps are float32, two per kind in KINDS.
-        """
+        """Compute the loss terms, with gradients, and the metrics, from float32 maps, two per kind in KINDS."""
         maps = dict(zip(KINDS, maps_6BCTHW.chunk(len(KINDS)), strict=True))
         pooled = {kind: maps_2BCTHW.mean((-3, -2, -1)) for kind, maps_2BCTHW in maps.items()}
         instance, metrics = self.instance_terms(pooled)
@@ -159,11 +144,11 @@ class Concepts(Pretext):
         }
         keys_N52D = all_gather(torch.stack(list(vectors.values())).movedim(2, 0))
         keys = dict(zip(INSTANCE_HEADS, keys_N52D.unbind(1), strict=True))
-        loss, top1 = instance_contrast(vectors["rgb"], keys["rgb"])
+        loss, top1 = concept_parts.instance_contrast(vectors["rgb"], keys["rgb"])
         terms = {"instance_rgb": loss}
         for kind in KINDS[1:]:
-            forth, _ = instance_contrast(vectors[f"rgb_{kind}"], keys[kind])
-            back, _ = instance_contrast(vectors[kind], keys[f"rgb_{kind}"])
+            forth, _ = concept_parts.instance_contrast(vectors[f"rgb_{kind}"], keys[kind])
+            back, _ = concept_parts.instance_contrast(vectors[kind], keys[f"rgb_{kind}"])
             terms[f"instance_{kind}"] = forth + back
         return terms, {METRIC: top1, "chance": top1.new_full((), 1 / len(keys_N52D))}
 
@@ -182,20 +167,20 @@ class Concepts(Pretext):
 
         def aligned(kind: str, half: slice) -> Tensor:
             scores_4BS, balanced_4MS = (torch.cat([views["rgb"], views[kind]]) for views in (scores, balanced))
-            return alignment(scores_4BS[..., half], balanced_4MS[..., half])
+            return concept_parts.alignment(scores_4BS[..., half], balanced_4MS[..., half])
 
         terms = {
             "align_static": aligned("static", static),
             "align_dynamic": aligned("difference", dynamic),
-            "entropy_static": negative_entropy(difference[..., static]),
-            "entropy_dynamic": negative_entropy(still[..., dynamic]),
+            "entropy_static": concept_parts.negative_entropy(difference[..., static]),
+            "entropy_dynamic": concept_parts.negative_entropy(still[..., dynamic]),
         }
         for kind, subset in {"rgb": slice(None), "static": static, "difference": dynamic}.items():
             scores_2BN = scores[kind][..., subset]
             rebuilt_MC = self.rebuild[kind](scores_2BN.flatten(0, 1))  # both views in one batch norm
-            terms[f"rebuild_{kind}"] = reconstruction(rebuilt_MC.unflatten(0, (2, -1)), pooled[kind])
-            attended = self.attention(maps[kind].flatten(0, 1), self.banks[kind][subset])
-            terms[f"local_{kind}"] = local_contrast(attended.unflatten(0, (2, -1)), scores_2BN, self.cfg.negatives)
+            terms[f"rebuild_{kind}"] = concept_parts.reconstruction(rebuilt_MC.unflatten(0, (2, -1)), pooled[kind])
+            attended = self.attention(maps[kind].flatten(0, 1), self.banks[kind][subset]).unflatten(0, (2, -1))
+            terms[f"local_{kind}"] = concept_parts.local_contrast(attended, scores_2BN, self.cfg.negatives)
         return terms
 
     @torch.no_grad()
@@ -212,21 +197,3 @@ class Concepts(Pretext):
         balanced_6MS = torch.cat(balanced).movedim(1, 0)
         self.queue.copy_(torch.cat([self.queue[len(new_N6S) :], new_N6S]))
         return balanced_6MS
-
-
-def instance_head(dim: int) -> nn.Sequential:
-    """Build the projection head of the instance contrast, (N, dim) -> (N, INSTANCE_DIM)."""
-    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, INSTANCE_DIM))
-
-
-def six_views(clips: Tensor, stills: Tensor, *, wrapped: bool) -> Tensor:
-    """Stack two clips, two stills repeated in time, two clips of frame differences: (6*B, 3, T, H, W).
-
-    Memory is channels-last, as in the loader's batches.
-    """
-    clips_MTHWC, stills_MTHWC = (views.transpose(0, 1).movedim(2, -1).flatten(0, 1) for views in (clips, stills))
-    difference_MTHWC = clips_MTHWC - clips_MTHWC.roll(1, dims=1)
-    if not wrapped:
-        difference_MTHWC[:, 0] = difference_MTHWC[:, 1]
-    views_MTHWC = torch.cat([clips_MTHWC, stills_MTHWC.expand_as(clips_MTHWC), difference_MTHWC])
-    return views_MTHWC.movedim(-1, 1)

@@ -41,10 +41,7 @@ class Config:
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "VideoMAE":
-    """Build the network for `clips` and the cells of the schema.
-
-    UserError for an unknown backbone, one that is not a `ViT`, and one whose tubelets are not the mask's cells.
-    """
+    """Build the network for `clips` and the cells of the schema; UserError as `vit_of_cells` raises it."""
     cells = schema["visible"][0][0] + schema["hidden"][0][0]
     encoder = vit_of_cells(backbone, schema["clips"][0], cells, task="videomae")
     return VideoMAE(encoder, cfg)
@@ -109,9 +106,8 @@ class VideoMAE(Pretext):
     def targets(self, clips_BCTHW: Tensor, kept_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return cubes of pixels, each color normalized over its cube, and the means and divisors used.
 
-        Returns:
-            float32 (B, K, P, 3), P the pixels of a cube; mean and divisor, (B, K, 1, 3), of pixels in 0..1. Without
-            `normalize_target` these are 0 and 1.
+        Cubes are float32 (B, K, P, 3), P the pixels of one; mean and divisor (B, K, 1, 3), of pixels in 0..1, or 0 and
+        1 without `normalize_target`.
         """
         cubes_BNPC = to_cubes(self.pixels(clips_BCTHW), self.backbone.stride)
         cubes_BKPC = cubes_BNPC.take_along_dim(kept_BK[..., None, None], dim=1)

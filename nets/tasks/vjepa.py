@@ -65,17 +65,13 @@ class VJepa(Pretext):
         self.predictor = encoder_blocks(cfg.predictor_width, cfg.predictor_depth, cfg.predictor_heads)
         self.predictor_norm = nn.LayerNorm(cfg.predictor_width, eps=EPS)
         self.project = nn.Linear(cfg.predictor_width, encoder.out_channels)
-        self.initialize()
-        self.backbone, self.norm = ema_copy(self.encoder), ema_copy(self.encoder_norm)
-
-    def initialize(self) -> None:
-        """Draw the weights as the original does."""
-        init_scaled(self.encoder.blocks)
+        init_scaled(self.encoder.blocks)  # as the original does
         init_scaled(self.predictor)
         for layer in (self.encoder.patch_embed, self.embed, self.project):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+        self.backbone, self.norm = ema_copy(self.encoder), ema_copy(self.encoder_norm)
 
     def before_step(self, epoch: int) -> None:
         """Update the averaged encoder."""

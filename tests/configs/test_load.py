@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from configs import schema
 from configs.convert import LARGEST
 from configs.load import dump, load, parse
-from configs.schema import Config, Data, Optim, Schedule, Train
+from configs.optim import Optim, Schedule
+from configs.schema import Config, Data, Train
 from tests.helpers.recipes import BASE, FakeNet, FakePlan, Reference, read
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nets.concept_attention import ConceptAttention
-from nets.concept_losses import (
+from nets.concept_parts import (
+    ConceptAttention,
     alignment,
     instance_contrast,
     local_contrast,

@@ -15,7 +15,7 @@ from dali_pipelines.store.encoders import ENCODERS
 from tests.helpers.runs import write_recipe
 from tests.helpers.stores import make_store
 from trainers.commands import doctor
-from trainers.diagnosis import Finding, Subject, codecs, dataset, disks, gpu, machine, packages
+from trainers.diagnosis import Finding, Subject, codecs, dataset, gpu, machine, packages
 
 GB = 2**30
 H100 = gpu.Gpu("H100", 70 * GB, 80 * GB, {"h264": 7, "hevc": 7, "vp9": 7, "jpeg": 8})
@@ -34,7 +34,7 @@ def run_doctor(capsys, *argv: str) -> tuple[int, dict[str, Finding]]:
 @pytest.fixture
 def skip_codec_checks(monkeypatch):
     """Skip the codec checks, which have their own test."""
-    monkeypatch.setattr(doctor, "CHECKS", ("packages", "machine", "disks", "dataset"))
+    monkeypatch.setattr(doctor, "CHECKS", ("packages", "machine", "dataset"))
 
 
 def test_a_recipe_with_its_dataset_has_no_problem(h264_store, tmp_path, skip_codec_checks, capsys):
@@ -238,16 +238,16 @@ def test_small_shared_memory_is_a_warning_only_with_several_gpus(size, gpus, sta
 @pytest.mark.parametrize(("free", "state"), [(100 * GB, "ok"), (5 * GB, "warning"), (GB // 2, "problem")])
 def test_free_disk_space_is_checked_for_a_new_folder(monkeypatch, tmp_path, free, state):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: type("Usage", (), {"free": free}))
-    found = disks.space("work dir", tmp_path / "runs" / "new")
+    found = machine.space("work dir", tmp_path / "runs" / "new")
     assert found.state == state
     assert found.text.endswith(str(tmp_path))
     assert not (tmp_path / "runs").exists()
 
 
 def test_slow_reads_are_a_warning(h264_store, monkeypatch):
-    assert disks.speed(h264_store).state == "ok"
-    monkeypatch.setattr(disks, "SLOW", 0.0)
-    assert disks.speed(h264_store).state == "warning"
+    assert [finding.state for finding in dataset.samples(h264_store)] == ["ok", "ok"]
+    monkeypatch.setattr(dataset, "SLOW", 0.0)
+    assert [finding.state for finding in dataset.samples(h264_store)] == ["warning", "ok"]
 
 
 def test_a_requested_decoder_that_cannot_decode_is_a_problem(h264_store):

@@ -5,7 +5,7 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.store.ragged import Ragged
-from trainers.engine.identity import check, dataset_facts, video_digests
+from trainers.engine.identity import check, dataset_facts
 
 IDENTITY = {"task": "fake", "backbone": "tiny", "seed": 7, "train.global_batch": 8, "videos": 100}
 DATA = "data: {root: data/films, list: train.txt}"
@@ -44,11 +44,11 @@ def changed(index, how):
 
 @pytest.mark.parametrize("how", ["name", "order", "cut elsewhere", "frames"])
 def test_as_many_other_videos_are_refused(vp9_store, how):
-    before = saved(IDENTITY | video_digests(vp9_store))
-    assert check(before, IDENTITY | video_digests(vp9_store.select(range(12)))) == []
+    before = saved(IDENTITY | dataset_facts(vp9_store))
+    assert check(before, IDENTITY | dataset_facts(vp9_store.select(range(12)))) == []
     what = "of the same names, some with another number of frames" if how == "frames" else "as many .* other names"
     with pytest.raises(UserError, match=what) as caught:
-        check(before, IDENTITY | video_digests(changed(vp9_store, how)))
+        check(before, IDENTITY | dataset_facts(changed(vp9_store, how)))
     text = str(caught.value)
     assert text.startswith("the checkpoint of step 30 ")
     assert "data.root data/films, data.list train.txt" in text
@@ -60,13 +60,8 @@ def test_a_dataset_prepared_again_is_accepted_with_a_warning(vp9_store):
     sizes = vp9_store.init_sizes.copy()
     sizes[3] += 1
     again = vp9_store.with_columns(init_sizes=sizes)
-    (warning,) = check(saved(IDENTITY | video_digests(vp9_store)), IDENTITY | video_digests(again))
+    (warning,) = check(saved(IDENTITY | dataset_facts(vp9_store)), IDENTITY | dataset_facts(again))
     assert "since step 30: its pixels may differ" in warning
-
-
-def test_a_checkpoint_without_video_digests_is_accepted_with_a_warning(vp9_store):
-    (warning,) = check(saved(IDENTITY), IDENTITY | video_digests(vp9_store))
-    assert "step 30 does not say which videos" in warning
 
 
 def test_another_number_of_videos_is_refused_with_the_list_to_go_back_to():

@@ -8,8 +8,7 @@ from configs.load import load
 from configs.recipes import CONFIGS
 from nets import backbones
 from nets.classifier import Classifier
-from nets.concept_losses import alignment, local_contrast
-from nets.tasks.concepts import six_views
+from nets.concept_parts import alignment, local_contrast, six_views
 from tests.helpers.originals import linear, normed, state_like
 from trainers.engine.optimizers import make_optimizer
 from trainers.weights.imports import concepts, network

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from configs.schema import Optim
+from configs.optim import Optim
 from nets import backbones
 from nets.backbones.vit import ViT
 from nets.classifier import Classifier, Config

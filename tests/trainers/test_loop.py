@@ -256,17 +256,6 @@ def test_an_unwritable_work_dir_is_refused_before_training(tmp_path, work_dir):
         run(tmp_path, "--work-dir", str(tmp_path / work_dir))
 
 
-def test_an_old_checkpoint_without_video_digests_resumes_with_a_warning(whole, tmp_path, capsys):
-    run(tmp_path, "--max-steps", "4")
-    path = tmp_path / "run" / "checkpoints" / "step_00000004.pt"
-    content = torch.load(path, weights_only=True)
-    del content["identity"]["videos.names"], content["identity"]["videos.frames"], content["unreadable"]
-    torch.save(content, path)
-    run(tmp_path)
-    assert "note: the checkpoint of step 4 does not say which videos" in capsys.readouterr().out
-    assert history(tmp_path) == history(whole)
-
-
 def test_dry_run_describes_the_batch_and_writes_nothing(tmp_path, capsys):
     run(tmp_path, "--dry-run")
     output = capsys.readouterr().out

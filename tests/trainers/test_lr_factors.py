@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from configs.errors import UserError
-from configs.schema import Config, Data, Optim, Schedule, Train
+from configs.optim import Optim, Schedule
+from configs.schema import Config, Data, Train
 from nets import backbones
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from configs.errors import UserError
-from configs.schema import Optim
-from trainers.engine.lars import LARS
-from trainers.engine.optimizers import OPTIMIZERS, make_optimizer, moments, restore_moments
+from configs.optim import Optim
+from trainers.engine.optimizers import LARS, OPTIMIZERS, make_optimizer, moments, restore_moments
 
 
 def slow_lars(weight, gradients, *, lr, momentum, weight_decay):

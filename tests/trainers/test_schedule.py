@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.schema import Schedule
+from configs.optim import Schedule
 from trainers.engine.schedule import lr_at
 
 BASE = 0.01

@@ -8,7 +8,7 @@ import torch
 from configs.errors import UserError
 from tests.helpers.checkpoints import write_checkpoint
 from trainers.engine import checkpoint
-from trainers.engine.state import plain, require_finite
+from trainers.engine.checkpoint import plain, require_finite
 from trainers.evaluation.video_features import extract_features
 from trainers.weights import read
 from trainers.weights.export import export

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from configs.schema import Optim
+from configs.optim import Optim
 from tests.trainers.test_lr_factors import Loader, classifier, make_run
 from trainers.engine import loop
 

@@ -161,6 +161,9 @@ def test_checkpoints_without_classifier_are_refused(tmp_path):
         ("dpc", "{}", [3], (5, 3, 128, 146, "imagenet")),  # rounded from 146.3
         ("cstp", "{}", [1, 2, 4, 8], (16, 2, 112, 128, "half")),  # specs/cstp.md 1.1
         ("vcop", "{}", [1], (16, 1, 112, 128, "imagenet")),
+        ("speednet", "{}", [1, 2, 4], (16, 2, 112, 128, "imagenet")),
+        ("concepts", "{}", [1, 2, 3], (16, 2, 128, 146, "imagenet")),
+        ("concepts", "{max_speed: 1.9}", [1], (16, 1, 128, 146, "imagenet")),
     ],
 )
 def test_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan, strides, views):

@@ -12,12 +12,11 @@ from typing import Any
 
 from configs.errors import UserError, shown
 from configs.load import load
-from configs.options import add_overrides, overrides, require_recipe
+from configs.options import add_machine, add_overrides, overrides, require_recipe
 from configs.words import counted
-from trainers.commands.options import add_machine
 from trainers.diagnosis import Finding, Subject
 
-CHECKS = ("packages", "gpu", "codecs", "machine", "disks", "dataset")
+CHECKS = ("packages", "gpu", "codecs", "machine", "dataset")
 """Modules of trainers.diagnosis, in the order of the report."""
 
 

@@ -1,9 +1,4 @@
-"""Export a backbone: `clipfeed export CKPT --out NAME.safetensors`, .pt2, .onnx or a folder.
-
-Writes the backbone, its facts (.json) and a model card. A folder has the layout of Hugging Face's hub:
-
-    config.json  model.safetensors  preprocessor_config.json  README.md
-"""
+"""Export a backbone: `clipfeed export CKPT --out NAME.safetensors`, .pt2, .onnx or a folder for Hugging Face's hub."""
 
 import argparse
 from pathlib import Path

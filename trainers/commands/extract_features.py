@@ -22,26 +22,23 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import shown
-from configs.options import require_least
+from configs.options import add_machine, require_least
 from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
-from trainers.commands.options import add_machine
+from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
+from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed features", description="Write the pooled features of videos.")
-    parser.add_argument(
-        "sources", nargs="+", type=location, metavar="SRC", help="a prepared dataset, or videos and folders"
-    )
+    parser.add_argument("sources", nargs="+", type=location, metavar="SRC", help="a dataset, or videos and folders")
     parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or an export")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
-    parser.add_argument(
-        "--clips", type=_clips, metavar="N|windows", help="clips of a video (a classifier's own, or 10)"
-    )
+    parser.add_argument("--clips", type=_clips, metavar="N|windows", help="clips of a video (the classifier's, or 10)")
     parser.add_argument("--crops", choices=("center", "three", "five", "ten"), help="crops of a clip (center)")
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
     parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
@@ -50,22 +47,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = make_parser()
-    args = parser.parse_args(argv)
-    require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
-    if args.out.is_dir():
-        parser.error(f"--out {args.out} is a folder: give the name of a file")
-    return args
-
-
 def _clips(text: str) -> int | str:
     return text if text == "windows" else int(text)
 
 
 def main(argv: list[str]) -> int:
-    args = parse_args(argv)
-    with start(args.device) as ranks:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
+    if args.out.is_dir():
+        parser.error(f"--out {args.out} is a folder: give the name of a file")
+    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         return work(args, ranks)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
-from configs.load import dump, load
+from configs.load import load
 from configs.options import overrides
 from configs.schema import Recognition
 from configs.words import counted
@@ -23,11 +23,9 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
-from trainers.commands.options import add_options, parse
-from trainers.commands.training import on_ranks, train
-from trainers.engine.build import build_loader, build_run, check_recipe
+from trainers.commands.training import add_options, on_ranks, parse, train
+from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import Ranks
-from trainers.engine.identity import label_digest
 from trainers.engine.loop import Ending
 from trainers.engine.work_dir import CHECKPOINTS
 from trainers.evaluation.notes import clip_differences, notes_on
@@ -44,9 +42,7 @@ MODES = {
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed finetune", description="Train a classifier on labeled videos.")
     add_options(parser)
-    parser.add_argument(
-        "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none: random"
-    )
+    parser.add_argument("--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none")
     about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="full", help=about)
     return parser
@@ -58,10 +54,11 @@ def main(argv: list[str]) -> int:
     if not isinstance(config, Recognition):
         ours = "`clipfeed recipes recognition` lists those of finetune"
         raise UserError(f"{args.config} is a recipe for clipfeed pretrain; {ours}")
-    if args.print_config:
-        print(dump(config), end="")
-        return 0
-    check_recipe(config)
+    return on_ranks(config, args, work)
+
+
+def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
+    """Train, or do a dry run; return how it ended."""
     if args.mode == "full" and args.pretrained in (None, "none"):
         raise UserError("--mode full needs --pretrained CKPT; with --mode scratch training starts from random weights")
     if args.mode == "linear" and args.pretrained is None:
@@ -69,25 +66,15 @@ def main(argv: list[str]) -> int:
     args.pretrained = args.pretrained or "none"
     if args.mode == "scratch" and args.pretrained != "none":
         raise UserError(f"--mode scratch starts from random weights and takes no --pretrained {args.pretrained}")
-
-    return on_ranks(config, args, work)
-
-
-def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or do a dry run; return how it ended."""
     listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
     notes = listed.notes + split_notes(config, index)
     with closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(config.seed)
         classes = len(index.class_names)
-        net = Classifier(
-            backbones.create(config.backbone),
-            classes,
-            config.net,
-            normalization=NORMALIZATIONS[config.plan.normalization],
-        )
-        identity = label_digest(index) | {"mode": args.mode, "classes": classes, "pretrained": "none"}
+        normalization = NORMALIZATIONS[config.plan.normalization]
+        net = Classifier(backbones.create(config.backbone), classes, config.net, normalization=normalization)
+        identity = {"mode": args.mode, "classes": classes, "pretrained": "none"}
         if args.pretrained != "none":
             weights = ranks.on_rank0(lambda: read(args.pretrained))
             weights.load_backbone(net.backbone, config.backbone)
@@ -124,16 +111,11 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
 
 
 def split_notes(config: Recognition, index: Index) -> list[str]:
-    """List problems of the video lists that affect a result, one sentence each.
-
-    Such as quarantined test videos, classes without training videos, and test videos that are trained on.
-    """
-    data = config.data
-    test_list = data.list_of("test") if data.test_list else None
-    test, notes = None, list[str]()
-    if test_list and not exists(test_list):
-        notes = [f"data.test_list: there is no {test_list}; clipfeed test will need it"]
-    elif test_list:
-        dataset = open_data(data, "test")
-        test, notes = dataset.index, dataset.notes
-    return notes + notes_on(index, test)
+    """List problems of the video lists that affect a result, such as quarantined test videos, one sentence each."""
+    test_list = config.data.list_of("test") if config.data.test_list else None
+    if not test_list:
+        return notes_on(index, None)
+    if not exists(test_list):
+        return [f"data.test_list: there is no {test_list}; clipfeed test will need it", *notes_on(index, None)]
+    dataset = open_data(config.data, "test")
+    return dataset.notes + notes_on(index, dataset.index)

@@ -16,7 +16,6 @@ from configs.load import dump
 from configs.words import counted
 from nets.classifier import Classifier
 from trainers.engine import checkpoint
-from trainers.engine.state import require_finite
 from trainers.weights import imports, sha256_of
 from trainers.weights.imports import Imported, network
 from trainers.weights.original import read_original
@@ -25,51 +24,40 @@ SYSTEMS = sorted(module.name for module in pkgutil.iter_modules(imports.__path__
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clipfeed import", description="Turn a published checkpoint into one of clipfeed."
-    )
+    parser = argparse.ArgumentParser(prog="clipfeed import", description="Convert a published checkpoint.")
     parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file of torch.save, or a .safetensors")
     parser.add_argument("--from", dest="system", choices=SYSTEMS, required=True, help="whose code wrote it")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.pt", help="the checkpoint to write")
-    parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="names of a classifier's classes, one a line, as in classInd.txt"
-    )
+    parser.add_argument("--classes", type=Path, metavar="FILE", help="names of classes, one a line, as in classInd.txt")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
+def main(argv: list[str]) -> None:
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.out.suffix != ".pt":
         parser.error(f"--out {args.out}: must end in .pt")
-    return args
-
-
-def main(argv: list[str]) -> None:
-    args = parse_args(argv)
     if args.out.resolve() == args.checkpoint.resolve():
         raise UserError(f"--out {args.out} is the original itself: choose another name")
     state = read_original(args.checkpoint)
     try:
         imported: Imported = importlib.import_module(f"{imports.__name__}.{args.system}").convert(state)
         net = network(imported)
-        require_finite({key: state[key] for key in imported.used}, "the state dict")
+        checkpoint.require_finite({key: state[key] for key in imported.used}, "the state dict")
     except UserError as error:
         raise UserError(f"{args.checkpoint}: {error}") from None
     config = imported.config
     outputs = net.linear.out_features if config.task == "recognition" and isinstance(net, Classifier) else 0
-    checkpoint.write(
-        args.out,
-        {
-            "step": 0,
-            "identity": {"task": config.task, "backbone": config.backbone},
-            "config": dump(config),
-            "classes": read_classes(args.classes, outputs) if args.classes else [],
-            "model": net.state_dict(),
-            "imported": {"from": args.system, "sha256": sha256_of(args.checkpoint)},
-        },
-    )
+    content = {
+        "step": 0,
+        "identity": {"task": config.task, "backbone": config.backbone},
+        "config": dump(config),
+        "classes": read_classes(args.classes, outputs) if args.classes else [],
+        "model": net.state_dict(),
+        "imported": {"from": args.system, "sha256": sha256_of(args.checkpoint)},
+    }
+    checkpoint.write(args.out, content)
     print(table(imported))
     what = f"{config.task} with {counted(outputs, 'class', 'classes')}" if outputs else config.task
     if isinstance(net, Classifier) and not outputs:
@@ -78,10 +66,7 @@ def main(argv: list[str]) -> None:
 
 
 def read_classes(path: Path, outputs: int) -> list[str]:
-    """Read class names, one per line, optionally numbered as in UCF101's classInd.txt.
-
-    UserError unless their number equals the classifier's `outputs`.
-    """
+    """Read `outputs` class names, one per line, maybe numbered as in classInd.txt. UserError for another number."""
     if not outputs:
         raise UserError(f"--classes {path}: the checkpoint is no classifier and has no classes to name")
     try:

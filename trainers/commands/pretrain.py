@@ -10,42 +10,33 @@ import torch
 
 from configs import recipes
 from configs.errors import UserError
-from configs.load import dump, load
+from configs.load import load
 from configs.options import overrides
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
 from nets.tasks import build_task
-from trainers.commands.options import add_options, parse
-from trainers.commands.training import on_ranks, train
-from trainers.engine.build import build_loader, build_run, check_recipe
+from trainers.commands.training import add_options, on_ranks, parse, train
+from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clipfeed pretrain", description="Pretrain a network on videos without labels."
-    )
+    parser = argparse.ArgumentParser(prog="clipfeed pretrain", description="Pretrain on videos without labels.")
     add_options(parser)
-    parser.add_argument(
-        "--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and exit"
-    )
+    parser.add_argument("--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes`, and exit")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    args = parse(make_parser(), argv, instead_of_config="list_tasks")
-    if args.list_tasks:
+    if "--list-tasks" in argv:
         recipes.main([])
         return 0
+    args = parse(make_parser(), argv)
     config = load(args.config, overrides(args))
     if config.task == "recognition":
         raise UserError(f"{args.config} is a recipe for clipfeed finetune: `task: recognition` is no pretext task")
-    if args.print_config:
-        print(dump(config), end="")
-        return 0
-    check_recipe(config)
     return on_ranks(config, args, work)
 
 

@@ -10,24 +10,25 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
-from configs.options import require_least
+from configs.options import add_machine, require_least
 from configs.words import counted
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
 from dali_pipelines.tasks.recognition import Test
 from nets.backbones import create
-from trainers.commands.options import add_machine
+from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
 from trainers.evaluation.notes import notes_on
 from trainers.evaluation.retrieval import write_json
+from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 from trainers.weights import read
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="probe.py", description="Probe a run's backbone, and one of random weights.")
     parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
     parser.add_argument("--data-dir", metavar="DIR", help="a labeled dataset, instead of the run's own")
@@ -40,11 +41,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
     require_least(parser, args, clips=1, frames=1, stride=1)
-    return args
-
-
-def main(argv: list[str]) -> None:
-    args = parse_args(argv)
     if not args.work_dir.is_dir():
         raise UserError(f"no run at {args.work_dir}; make one with clipfeed pretrain --work-dir")
     weights = read(args.work_dir)
@@ -61,7 +57,7 @@ def main(argv: list[str]) -> None:
         normalization=clip["normalization"],
         test=Test(clips=args.clips, short_side=round(clip["size"] * 8 / 7)),  # 128 for 112
     )
-    with start(args.device) as ranks:
+    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         torch.manual_seed(config.seed)
         random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
         weights.load_backbone(learned, config.backbone)

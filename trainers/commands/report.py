@@ -24,7 +24,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--probe", type=Path, metavar="FILE.json", help="what probe.py wrote, to be in the table")
     args = parser.parse_args(argv)
     rows = read_metrics(args.work_dir / "metrics.jsonl")
-    metric = metric_of(args.work_dir / "config.yaml")
+    config = args.work_dir / "config.yaml"
+    task = parse(config.read_text(encoding="utf-8"), source=str(config), own=False).task
+    metric = "accuracy" if task == "recognition" else str(net_module(task).METRIC)
     probed = read_probes(args.probe) if args.probe else {}
     plot(rows, metric, args.out)
     count = max(1, round(WINDOW * len(rows)))
@@ -52,12 +54,6 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if not rows:
         raise UserError(f"{path} is empty: the run has not logged a step yet")
     return rows
-
-
-def metric_of(config: Path) -> str:
-    """Return the name of the metric that shows whether the task is learned."""
-    task = parse(config.read_text(encoding="utf-8"), source=str(config), own=False).task
-    return "accuracy" if task == "recognition" else str(net_module(task).METRIC)
 
 
 def read_probes(path: Path) -> dict[str, Any]:

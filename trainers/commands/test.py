@@ -6,14 +6,15 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import dump, load, parse
-from configs.options import add_overrides, overrides
+from configs.options import add_machine, add_overrides, overrides
 from configs.schema import Recognition
-from trainers.commands.options import add_machine
 from trainers.engine import checkpoint
+from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import Ranks, start
 from trainers.engine.identity import options, versions
 from trainers.engine.work_dir import BEST, CHECKPOINTS, require_writable
 from trainers.evaluation.protocols import OF_CLASSIFIERS, PROTOCOLS
+from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 from trainers.weights import Weights, classifier_weights, read
 
 WANTED = "say what to test it on with --config, a recipe of configs/recognition/"
@@ -21,9 +22,7 @@ WANTED = "say what to test it on with --config, a recipe of configs/recognition/
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed test", description="Test a network on the test videos of a recipe.")
-    parser.add_argument(
-        "--config", metavar="YAML", help="a recipe of configs/recognition/, instead of the checkpoint's"
-    )
+    parser.add_argument("--config", metavar="YAML", help="a recipe of configs/recognition/, not the checkpoint's own")
     parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or an export")
     about = "; ".join(f"{name}: {(protocol.__doc__ or '').partition('.')[0]}" for name, protocol in PROTOCOLS.items())
     parser.add_argument("--protocol", required=True, choices=PROTOCOLS, help=about)
@@ -40,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
 
-    with start(args.device) as ranks:
+    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         ranks.tell(work(ranks, args))
 
 
@@ -79,8 +78,7 @@ def read_weights(where: Path, protocol: str) -> Weights:
 def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
     """Return the recipe of --config, or else the checkpoint's, with the checkpoint's backbone.
 
-    Features use center crops by default, as in CoCLR (specs/evaluation.md 6), even if the recipe tests its classifier
-    on more crops.
+    Features use center crops by default, as in CoCLR (specs/evaluation.md 6), whatever the recipe's classifier takes.
     """
     named = {"plan.test.clips": args.clips, "plan.test.crops": args.crops}
     changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]
@@ -97,5 +95,4 @@ def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
     config = replace(config, backbone=weights.backbone)
     if args.protocol in OF_CLASSIFIERS or any(change.startswith("plan.test.crops=") for change in changes):
         return config
-    plan = replace(config.plan, test=replace(config.plan.test, crops="center"))
-    return replace(config, plan=plan)
+    return replace(config, plan=replace(config.plan, test=replace(config.plan.test, crops="center")))

@@ -12,13 +12,7 @@ State = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report.
-
-    Attributes:
-        about: what was checked, in a word or two.
-        text: what was found.
-        do: what to do about it; "" for nothing.
-    """
+    """One line of the report: what was checked, in a word or two, what was found, and what to do, "" for nothing."""
 
     state: State
     about: str
@@ -28,14 +22,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """What to check.
-
-    Attributes:
-        device: auto, cpu or cuda, as for the trainers.
-        config: the `Config` of a recipe; None without one, or if it cannot be loaded.
-        data_dir: the dataset, a folder or a URL, if any.
-    """
+    """What to check."""
 
     device: str
+    """auto, cpu or cuda, as for the trainers."""
     config: Any = None
+    """The `Config` of a recipe; None without one, or if it cannot be loaded."""
     data_dir: str | None = None
+    """The dataset, a folder or a URL, if any."""

@@ -34,12 +34,9 @@ def check(subject: Subject) -> Iterator[Finding]:
             except Exception as error:
                 state: State = "problem" if codec == DEFAULT else "warning"
                 text = f"does not work: {type(error).__name__}: {error}"
-                no_room = isinstance(error, OSError) and str(error.filename).startswith(folder)
-                do = (
-                    "make room there, or set TMPDIR"
-                    if no_room
-                    else "prepare with another --codec, or install av as a wheel"
-                )
+                do = "prepare with another --codec, or install av as a wheel"
+                if isinstance(error, OSError) and str(error.filename).startswith(folder):
+                    do = "make room there, or set TMPDIR"
                 yield Finding(state, codec, text, do)
             else:
                 yield Finding("ok", codec, decoder)
@@ -58,7 +55,6 @@ def decoded_by(codec: str, root: Path, device_id: int | None) -> str:
     if apart > MAX_DIFFERENCE:
         raise ValueError(f"PyAV shows another picture than was encoded, {apart:.0f} gray levels apart")
     dali, why_not = choose(index, "auto", device_id=device_id)
-    on = "a CPU" if device_id is None else "the GPU"
-    return (
-        f"DALI decodes it on {on}" if dali else f"PyAV decodes it on the CPU ({why_not.partition(': ')[2] or why_not})"
-    )
+    if dali:
+        return f"DALI decodes it on {'a CPU' if device_id is None else 'the GPU'}"
+    return f"PyAV decodes it on the CPU ({why_not.partition(': ')[2] or why_not})"

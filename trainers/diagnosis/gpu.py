@@ -43,14 +43,12 @@ def ask() -> Answers:
     driver = driver_version() if DRIVER_FILE.exists() else ""
     if fault := why_no_gpu():
         return Answers(driver, fault)
-    nvdec = has_nvdec()
-    return Answers(driver, "", tuple(_gpu(number, nvdec) for number in range(torch.cuda.device_count())), nvdec)
-
-
-def _gpu(number: int, nvdec: bool) -> Gpu:
-    free, total = torch.cuda.mem_get_info(number)
-    with torch.cuda.device(number):
-        return Gpu(torch.cuda.get_device_name(number), free, total, decoders() if nvdec else {})
+    nvdec, gpus = has_nvdec(), []
+    for number in range(torch.cuda.device_count()):
+        with torch.cuda.device(number):
+            found = decoders() if nvdec else {}
+        gpus.append(Gpu(torch.cuda.get_device_name(number), *torch.cuda.mem_get_info(number), found))
+    return Answers(driver, "", tuple(gpus), nvdec)
 
 
 def driver_version() -> str:
@@ -87,12 +85,9 @@ def nvdec(number: int, gpu: Gpu, answers: Answers) -> Finding:
     """Check the video decoders of a GPU."""
     about = f"NVDEC {number}"
     if not answers.nvdec:
-        return Finding(
-            "warning",
-            about,
-            "the driver's libnvcuvid.so.1 is missing: PyAV decodes on the CPU",
-            "in a container, start it with NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
-        )
+        text = "the driver's libnvcuvid.so.1 is missing: PyAV decodes on the CPU"
+        do = "in a container, start it with NVIDIA_DRIVER_CAPABILITIES=compute,video,utility"
+        return Finding("warning", about, text, do)
     taken = [f"{codec} on {counted(gpu.decoders[codec], 'decoder')}" for codec in NVDEC if codec in gpu.decoders]
     if "h264" not in gpu.decoders:
         text = f"no H.264: {', '.join(taken) or 'nothing that a dataset is stored as'}"

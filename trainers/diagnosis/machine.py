@@ -1,8 +1,10 @@
-"""The machine: cores against workers and threads, open files, shared memory."""
+"""The machine: cores against workers and threads, open files, shared memory, room on the disk."""
 
 import os
 import resource
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -18,6 +20,8 @@ FILES_OF_A_WORKER = 8
 """Open files per worker: two pipe ends, its log, and the videos it reads."""
 MIN_SHM = 2**28
 """Bytes of /dev/shm that NCCL needs for several GPUs on a machine."""
+LITTLE, TOO_LITTLE = 10 * 2**30, 2**30
+"""Free bytes below which to warn, or report a problem: `train.keep` checkpoints may have some hundred MB each."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -28,6 +32,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     yield open_files(data, resource.getrlimit(resource.RLIMIT_NOFILE))
     shared = os.statvfs("/dev/shm")
     yield shared_memory(shared.f_blocks * shared.f_frsize, gpus)
+    yield space("work dir", Path(subject.config.work_dir)) if subject.config else space("this folder", Path())
 
 
 def cores(count: int, data: Data, gpus: int) -> Finding:
@@ -58,10 +63,19 @@ def shared_memory(size: int, gpus: int) -> Finding:
     """Check /dev/shm, which NCCL needs. The loader does not: it passes clips in anonymous memory."""
     text = f"{size >> 20} MiB in /dev/shm; the loader needs none of it"
     if gpus > 1 and size < MIN_SHM:
-        return Finding(
-            "warning",
-            "shared memory",
-            f"{text}, but NCCL does, between {gpus} GPUs",
-            "start the container with --shm-size=1g or --ipc=host",
-        )
+        do = "start the container with --shm-size=1g or --ipc=host"
+        return Finding("warning", "shared memory", f"{text}, but NCCL does, between {gpus} GPUs", do)
     return Finding("ok", "shared memory", text)
+
+
+def space(about: str, folder: Path) -> Finding:
+    """Check the free space on the disk of a folder, which need not exist yet."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK):
+        return Finding("problem", about, f"{there} cannot be written", "choose another --work-dir")
+    free = shutil.disk_usage(there).free
+    text = f"{free / 1e9:.1f} GB free at {there}"
+    if free < LITTLE:
+        do = "make room, choose another --work-dir, or lower train.keep"
+        return Finding("problem" if free < TOO_LITTLE else "warning", about, text, do)
+    return Finding("ok", about, text)

@@ -76,17 +76,12 @@ def one_dali(found: list[str], cuda: str) -> Finding:
     if not found:
         return Finding("problem", "DALI", "not installed", f"pip install {DALI}")
     if len(found) > 1:
-        return Finding(
-            "problem",
-            "DALI",
-            f"{' and '.join(found)} are both installed, in the same folder",
-            f"pip uninstall {' '.join(found)}, then install the one for your CUDA: see docs/install.md",
-        )
+        do = f"pip uninstall {' '.join(found)}, then install the one for your CUDA: see docs/install.md"
+        return Finding("problem", "DALI", f"{' and '.join(found)} are both installed, in the same folder", do)
     text = f"{found[0]} {installed(found[0])}"
     if cuda and cuda.partition(".")[0] != DALIS[found[0]]:
-        return Finding(
-            "warning", "DALI", f"{text}, but torch is for CUDA {cuda}", "install both for one CUDA: see docs/install.md"
-        )
+        do = "install both for one CUDA: see docs/install.md"
+        return Finding("warning", "DALI", f"{text}, but torch is for CUDA {cuda}", do)
     return Finding("ok", "DALI", text)
 
 
@@ -108,7 +103,6 @@ def pyav() -> Finding:
         return Finding("problem", "PyAV", f"does not load: {error}", "pip install av")
     text = f"{av.__version__}, with FFmpeg's libavcodec {ffmpeg}"
     if "libx264" not in av.codecs_available:
-        return Finding(
-            "warning", "PyAV", f"{text} without libx264", "install av as a wheel, or prepare with another --codec"
-        )
+        do = "install av as a wheel, or prepare with another --codec"
+        return Finding("warning", "PyAV", f"{text} without libx264", do)
     return Finding("ok", "PyAV", text)

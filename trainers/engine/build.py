@@ -1,7 +1,6 @@
 """Build the parts of a run from a recipe."""
 
 import warnings
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -16,13 +15,11 @@ from dali_pipelines.tasks import Task
 from nets.backbones import BACKBONES
 from nets.tasks import Pretext
 from trainers.engine.distributed import Ranks
-from trainers.engine.identity import more_digests, options, versions, video_digests
+from trainers.engine.identity import ROWS, dataset_facts, options, versions
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
 from trainers.engine.run import Run
-
-Net = TypeVar("Net", bound=nn.Module)
 
 
 def check_recipe(config: Config) -> None:
@@ -68,6 +65,7 @@ def build_run(
     classes: tuple[str, ...] = (),
 ) -> Run:
     """Assemble a run. `net` is the same on all ranks; `identity` adds facts that must not change on resume."""
+    facts = dataset_facts(loader.index)
     fixed = {
         "task": config.task,
         "backbone": config.backbone,
@@ -75,11 +73,10 @@ def build_run(
         "train.global_batch": config.train.global_batch,
         "train.accumulate": config.train.accumulate,
         "optim.name": config.optim.name,
-        "videos": len(loader.index),
-        **video_digests(loader.index),
+        **{key: facts[key] for key in (*ROWS, *["videos.labels"] * bool(classes))},
         **(identity or {}),
     }
-    ranks.require_same(lambda: options(config) | more_digests(loader.index) | versions() | fixed)
+    ranks.require_same(lambda: options(config) | versions() | facts | fixed)
     if len(loader) < config.train.accumulate:
         raise too_few_videos(loader.index, config.train.global_batch)
     net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
@@ -109,20 +106,18 @@ def batch_per_rank(train: Train, world_size: int) -> int:
         nearest = max(divisor, round(train.global_batch / divisor) * divisor)
         whole, odd = divmod(train.global_batch, train.accumulate)
         fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
+        kept = f". A resumed run keeps its batch; numbers of ranks that fit: {', '.join(fitting)}" * bool(fitting)
         raise UserError(
             f"train.global_batch = {train.global_batch} is not divisible by {counted(world_size, 'rank')} x "
-            f"{counted(train.accumulate, 'micro-step')} (train.accumulate); the nearest multiple is {nearest}"
-            + f". A resumed run keeps its batch; numbers of ranks that fit: {', '.join(fitting)}"
-            * bool(fitting)
+            f"{counted(train.accumulate, 'micro-step')} (train.accumulate); the nearest multiple is {nearest}{kept}"
         )
     return size
 
 
-def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
-    """Move the network to the device, and wrap it as the recipe asks and the device allows.
+def wrap(net: Pretext, train: Train, ranks: Ranks) -> tuple[Pretext, nn.Module]:
+    """Move the network to the device; return it, whose state is saved, and a wrapped one, which is called.
 
-    Returns:
-        The plain network, whose state is saved, and the wrapped one, which is called.
+    It is wrapped as the recipe asks and the device allows.
     """
     if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a crash, a full disk and a kill in the middle of writing.
+"""Checkpoints that survive a crash, a full disk and a kill in the middle of writing, and what their tensors must be.
 
 A file is written under a temporary name, flushed to disk and then renamed. Only then are older ones deleted.
 """
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names
 from configs.words import counted
 from dali_pipelines.store.files import TEMPORARY, replacing, sync
 
@@ -24,6 +25,8 @@ REFUSED = re.compile(r"GLOBAL (\S+)(?P<blocked> whose module \S+ is blocked)?")
 ADVICE = re.compile(r"Weights only load failed\.|In PyTorch 2\.6.*|Please file an issue.*?: |WeightsUnpickler error: ")
 """In an error of torch.load: how to run the code of the file all the same, which is no way out for a damaged one."""
 IMPORT = "`clipfeed import` takes those of other programs"
+WRAPPED = re.compile(r"^(?:(?:module|_orig_mod)\.)+|(?<=\.)_orig_mod\.")
+"""Prefixes that DDP adds to all keys, and torch.compile to those of any module, in any order and number."""
 
 
 def list_steps(folder: Path) -> list[int]:
@@ -38,11 +41,7 @@ def path_of(folder: Path, step: int) -> Path:
 
 
 def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> Path:
-    """Write a checkpoint and remove all but the newest `keep` up to this step.
-
-    Raises:
-        OSError: writing failed. Older checkpoints are untouched, and no partial file is left.
-    """
+    """Write a checkpoint, then remove all but the newest `keep` up to this step. OSError leaves all as it was."""
     target = path_of(folder, step)
     write(target, dict(content, step=step))
     prune(folder, step, keep=keep)
@@ -61,19 +60,19 @@ def prune(folder: Path, step: int, *, keep: int) -> None:
 def write(target: Path, content: Mapping[str, Any]) -> None:
     """Write one checkpoint atomically. OSError if that fails."""
     with replacing(target) as part, part.open("wb") as file:
-        _write(dict(content, format=FORMAT), file)
+        try:
+            torch.save(dict(content, format=FORMAT), file)
+        except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
+            hidden = error.__context__
+            raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
     sync(target.parent)
 
 
 def find(folder: Path, resume: str) -> dict[str, Any] | None:
     """Return the checkpoint to resume from, or None to start from the beginning.
 
-    Args:
-        folder: the run's checkpoint folder; may be missing.
-        resume: "auto" for the newest readable one; "none" to require an empty folder; else a file's path.
-
-    Raises:
-        UserError: no checkpoint is readable, or the folder holds others that must not mix with the run's own.
+    `resume` is "auto" for the newest readable one in `folder`, which may be missing; "none" to require an empty folder;
+    else a file's path. UserError if none is readable, or the folder holds others that must not mix with the run's own.
     """
     steps = list_steps(folder)
     if resume == "none":
@@ -103,14 +102,6 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
         count = counted(len(steps), "checkpoint")
         raise UserError(f"0 of {count} in {folder} can be read; move the folder away to start again")
     return None
-
-
-def _write(content: Mapping[str, Any], file: Any) -> None:
-    try:
-        torch.save(content, file)
-    except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
-        hidden = error.__context__
-        raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
 
 
 def why(error: Exception) -> str:
@@ -145,3 +136,22 @@ def read(path: Path) -> dict[str, Any]:
             f"format {FORMAT}"
         )
     return content
+
+
+def plain(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
+    """Strip the prefixes of DDP and torch.compile from all keys. UserError if two keys become one."""
+    named = {WRAPPED.sub("", key): value for key, value in state.items()}
+    if len(named) < len(state):
+        count = counted(len(state) - len(named), "tensor")
+        raise UserError(f"{where} has {count} twice, with and without the prefix module. or _orig_mod.")
+    return named
+
+
+def require_finite(state: Mapping[str, Tensor], where: object) -> None:
+    """Raise UserError naming tensors with nan or infinity: results of such a network mean nothing."""
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{where} holds nan or infinity in {len(broken)} of {counted(len(state), 'tensor')} "
+            f"({first_names(broken)}): the training that wrote it had failed; take an earlier checkpoint"
+        )

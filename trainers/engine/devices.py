@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,14 +17,10 @@ DRIVER_FILE = Path("/dev/nvidiactl")
 
 
 def choose_device(name: str, local_rank: int | None) -> tuple[torch.device, str]:
-    """Return the device for `name`, and a note for the user, or "".
+    """Return the device for `name`, and a note for the user, or "". auto takes a GPU if torch can use one.
 
-    Args:
-        name: auto, cpu or cuda; auto takes a GPU if torch can use one.
-        local_rank: index of this process on its machine; None if unknown, which only a single GPU allows.
-
-    Raises:
-        UserError: another name; or a GPU was requested or found, but cannot be used.
+    `local_rank` is the index of this process on its machine; None if unknown, which only a single GPU allows. UserError
+    for an unknown name, and if a GPU was requested or found but cannot be used.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device {name!r}: give auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses among several GPUs")
@@ -79,3 +77,15 @@ def check_memory(local_rank: int) -> None:
             f"GPU {local_rank} has {free >> 20} of {total >> 20} MiB free, other processes hold the rest (`nvidia-smi` "
             "shows them): end them, or choose another GPU with CUDA_VISIBLE_DEVICES"
         )
+
+
+@contextmanager
+def enough_memory(batch: str, way_out: str) -> Iterator[None]:
+    """Raise UserError, with the batch and the way out, if the block fills the GPU's memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = ". ".join(str(error).split(". ")[:2])  # then torch explains its allocator
+        raise UserError(
+            f"the GPU's memory does not hold {batch}: {way_out}; `nvidia-smi` shows what else is in it ({reason})"
+        ) from error

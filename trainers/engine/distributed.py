@@ -19,11 +19,10 @@ from dali_pipelines.progress import tell
 from nets.distributed import all_gather
 from trainers.engine.devices import choose_device
 
-TOLD_TIMEOUT = timedelta(seconds=30)
-"""Time for all ranks to read that their devices differ."""
-
 T = TypeVar("T")
 
+TOLD_TIMEOUT = timedelta(seconds=30)
+"""Time for all ranks to read that their devices differ."""
 QUIET_S = 30.0
 """Seconds that a rank waits for the others before it says so: one may never have been started."""
 PEER_TIMEOUT = timedelta(minutes=15)
@@ -134,7 +133,7 @@ def start(device: str) -> Iterator[Ranks]:
         yield ranks
         return
     where_to = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
-    waiting = f"note: rank {ranks.rank} waits for the others, {world_size} in all, at {where_to}"
+    waiting = f"note: rank {rank} waits for the others, {world_size} in all, at {where_to}"
     notice = threading.Timer(QUIET_S, tell, [waiting])
     notice.daemon = True
     notice.start()
@@ -143,9 +142,7 @@ def start(device: str) -> Iterator[Ranks]:
         store = distributed.PrefixStore(_attempt(), store)
         _require_same_device(store, ranks)
         backend = "nccl" if where.type == "cuda" else "gloo"
-        distributed.init_process_group(
-            backend, store=store, rank=ranks.rank, world_size=world_size, timeout=PEER_TIMEOUT
-        )
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PEER_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         raise UserError(

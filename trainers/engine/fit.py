@@ -27,10 +27,8 @@ def fit(
     """Train in the config's work_dir, resuming as `resume_from` says: see `checkpoint.find`.
 
     There, too_short.csv lists the videos that are too short, and missing.csv those of the list that are `missing`.
-    Files of another run are moved aside. `next_steps` returns lines to print after the last step, on rank 0.
-
-    Raises:
-        UserError: the work dir is not writable, another run is training in it, or its checkpoint does not fit this run.
+    Files of another run are moved aside. `next_steps` returns lines to print after the last step, on rank 0. UserError
+    if the work dir is not writable, another run is training in it, or its checkpoint does not fit this run.
     """
     work_dir = Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / CHECKPOINTS))
@@ -91,14 +89,11 @@ def dry_run(run: Run) -> Ending:
         lines.append(f"{name:<16}{shape:<28}{dtype:<16}{tensor.nbytes / 2**20:8.2f}")
     config = run.config.train
     epochs, each = counted(config.epochs, "epoch"), counted(len(run.loader), "batch", "batches")
-    words = "\n".join(
-        [
-            *lines,
-            f"parameters      {sum(parameter.numel() for parameter in run.net.parameters()):,}",
-            f"run             {epochs} x {each} = {counted(run.total_steps, 'step')}",
-            f"second step     {1000 * seconds:.0f} ms, {config.global_batch / seconds:.1f} clips/s",
-            *(f"{name:<16}{mebibytes:.0f}" for name, mebibytes in memory().items()),
-            "dry run: nothing was written",
-        ]
-    )
-    return Ending(words)
+    lines += [
+        f"parameters      {sum(parameter.numel() for parameter in run.net.parameters()):,}",
+        f"run             {epochs} x {each} = {counted(run.total_steps, 'step')}",
+        f"second step     {1000 * seconds:.0f} ms, {config.global_batch / seconds:.1f} clips/s",
+        *(f"{name:<16}{mebibytes:.0f}" for name, mebibytes in memory().items()),
+        "dry run: nothing was written",
+    ]
+    return Ending("\n".join(lines))

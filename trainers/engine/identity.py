@@ -22,37 +22,21 @@ OTHER_VIDEOS = {
     "videos.frames": "videos of the same names, some with another number of frames",
     "videos.labels": "the same videos, some of another class, or under other names of classes",
 }
-"""Key of a digest that must not change -> what a difference means. Older checkpoints have no digests."""
+"""Key of a digest that must not change -> what a difference means."""
 PLACES = "videos.places"
-"""Key of `video_digests` that may differ: a dataset can be prepared again during a run."""
-
-
-def video_digests(index: Index) -> dict[str, str]:
-    """Return digests of the ordered names and frame counts, which define what a row is, and of the file layout."""
-    names = json.dumps(index.names.texts()).encode()
-    frames = json.dumps(index.num_frames.tolist()).encode()
-    described = {"videos.names": names, "videos.frames": frames}
-    digests = {key: hashlib.sha256(what).hexdigest()[:16] for key, what in described.items()}
-    return digests | {PLACES: _digest(index.init_sizes, index.sources, index.fragments)}
-
-
-def label_digest(index: Index) -> dict[str, object]:
-    """Return a digest of the labels and the names of classes, which must not change in finetuning."""
-    return {"videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names))}
+"""Key of a digest that may change: a dataset can be prepared again during a run."""
+ROWS = ("videos", "videos.names", "videos.frames", PLACES)
+"""Facts that say what a row is, and where. Finetuning also keeps "videos.labels"."""
 
 
 def dataset_facts(index: Index) -> dict[str, object]:
     """Return what ranks must agree on: the number of videos, and digests of the index."""
-    return {"videos": len(index), **video_digests(index), **more_digests(index)}
-
-
-def more_digests(index: Index) -> dict[str, object]:
-    """Return digests of what `video_digests` leaves out.
-
-    In pretraining it may change between resumes, but never between ranks.
-    """
+    texts = {"videos.names": json.dumps(index.names.texts()), "videos.frames": json.dumps(index.num_frames.tolist())}
     return {
-        **label_digest(index),
+        "videos": len(index),
+        **{key: hashlib.sha256(text.encode()).hexdigest()[:16] for key, text in texts.items()},
+        PLACES: _digest(index.init_sizes, index.sources, index.fragments),
+        "videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names)),
         "videos.sizes": _digest(index.sizes_WH, index.fps),
     }
 
@@ -84,8 +68,7 @@ def _digest(*columns: NDArray[Any] | Ragged) -> str:
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
     """Check that a checkpoint fits this run; return warnings, one sentence each.
 
-    Raises:
-        UserError: it belongs to another run, whose data order or tensors differ.
+    UserError if it belongs to another run, whose data order or tensors differ.
     """
     saved, step = content["identity"], content["step"]
     for key, ours in identity.items():
@@ -95,7 +78,7 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
                 f"the run began with {_weights(saved)}, and --pretrained now means {_weights(identity)}; give the same "
                 "to go on, or pass another --work-dir to start a new run"
             )
-        if key in ("videos", *OTHER_VIDEOS) and theirs not in (None, ours):
+        if key in ("videos", *OTHER_VIDEOS) and theirs != ours:
             what = OTHER_VIDEOS.get(key, f"{theirs} videos, not {ours}")
             data = yaml.safe_load(content["config"])["data"]
             raise UserError(
@@ -103,15 +86,12 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
                 f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
                 "run; on other videos, clipfeed finetune --pretrained starts from its weights"
             )
-        if key not in (*OTHER_VIDEOS, PLACES, "pretrained_path") and theirs != ours:
+        if key not in (PLACES, "pretrained_path") and theirs != ours:
             raise UserError(
                 f"the checkpoint of step {step} has {key} = {theirs!r}, this run has {ours!r}; "
                 f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
             )
-    if any(key in identity and key not in saved for key in OTHER_VIDEOS):
-        of = f"the checkpoint of step {step} does not say which videos it was trained on"
-        return [f"{of}: go on only if they are still the same"]
-    if PLACES in saved and saved[PLACES] != identity.get(PLACES):
+    if saved.get(PLACES) != identity.get(PLACES):
         return [f"the dataset was prepared again or moved since step {step}: its pixels may differ from those before"]
     return []
 
@@ -125,16 +105,10 @@ def _weights(identity: Mapping[str, object]) -> str:
 
 
 def changed_options(before: str, after: str) -> list[str]:
-    """List the options that differ between two dumped configs: "optim.lr: 0.03 -> 0.5".
-
-    The work dir and options that the older config lacks are left out.
-    """
+    """List the options, but the work dir, that two dumped configs have with other values: "optim.lr: 0.03 -> 0.5"."""
     old, new = flat(yaml.safe_load(before)), flat(yaml.safe_load(after))
-    return [
-        f"{key}: {old[key]} -> {value}"
-        for key, value in new.items()
-        if key in old and old[key] != value and key != "work_dir"
-    ]
+    changed = [key for key in new if key in old and old[key] != new[key] and key != "work_dir"]
+    return [f"{key}: {old[key]} -> {new[key]}" for key in changed]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -52,16 +52,11 @@ class TensorBoard:
         folder = Path(config.work_dir, "tensorboard")
         folder.mkdir(parents=True, exist_ok=True)
         self._file = Appended(folder / _name_after(path.name for path in folder.iterdir()))
-        known = {
-            key: value if isinstance(value, bool | int | float) else shown(str(value))
-            for key, value in options(config).items()
-        }
+        found = options(config).items()
+        known = {key: value if isinstance(value, bool | int | float) else shown(str(value)) for key, value in found}
         _, session, _ = hparams(known, {})  # without a list of metrics, HPARAMS shows each scalar's last value
-        self._add(
-            Event(file_version="brain.Event:2"),
-            Event(step=first_step + 1, session_log=SessionLog(status=SessionLog.START)),
-            Event(summary=session),
-        )
+        start = Event(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._add(Event(file_version="brain.Event:2"), start, Event(summary=session))
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         self._add(*(Event(step=step, summary=scalar(f"{group}/{name}", value)) for name, value in values.items()))

@@ -49,12 +49,8 @@ def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
 def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite: bool = False) -> Step:
     """Run one optimizer step of `train.accumulate` micro-steps. `step` counts the steps before it.
 
-    Args:
-        skip_nonfinite: if the gradient is not finite, restore the network and report it in `fault`.
-
-    Raises:
-        UserError: the gradient is not finite, without `skip_nonfinite`; or the network returns something else than a
-            loss and terms for the log. All ranks raise it before the update.
+    If the gradient is not finite, with `skip_nonfinite` restore the network and report it in `fault`; without, raise
+    UserError on all ranks before the update. UserError, too, if the network returns no loss and terms for the log.
     """
     train, ranks = run.config.train, run.ranks
     # The network's randomness depends on the step alone, so a resumed run needs no saved RNG state.

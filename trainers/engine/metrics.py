@@ -27,10 +27,8 @@ from trainers.engine.work_dir import RECONSTRUCTION
 class Metrics:
     """Report a run after step `first_step`, and drop the lines of later steps that were lost.
 
-    Steps are counted from 1. As a context manager, it closes files and loggers.
-
-    Args:
-        validation_pending: the validation of step `first_step` is still to run, and loggers have dropped that step.
+    Steps are counted from 1. As a context manager, it closes files and loggers. If `validation_pending`, the validation
+    of step `first_step` is still to run, and loggers have dropped that step.
     """
 
     def __init__(
@@ -63,10 +61,7 @@ class Metrics:
             file.close()
 
     def flush(self) -> bool:
-        """Write pending reports; return whether all lines of the .jsonl files are written.
-
-        UserError if writing fails, unless `train.full_disk` is go_on.
-        """
+        """Write pending reports, as `Outlet.flush`; return whether all lines of the .jsonl files are written."""
         written = [outlet.flush() for outlet in self._outlets]
         return written[0]
 
@@ -83,8 +78,7 @@ class Metrics:
         """Add one step. Every `log_every` steps and at the end, log a line, with `time` in seconds since 1970.
 
         Args:
-            step: optimizer steps done.
-            facts: epoch, lr, grad_norm and the task's terms at this step, written as they are.
+            facts: epoch, lr, grad_norm and the task's terms, written as they are.
             timings: (world_size, 2), each rank's seconds in this step: waiting for data, and in total.
             more: values of the process, not of the step.
         """
@@ -130,13 +124,10 @@ class Metrics:
 
 
 class Outlet:
-    """Run writes in order. One that fails is kept, and retried before the next.
-
-    Args:
-        go_on: only warn of the first failure; otherwise it ends the run.
-    """
+    """Run writes in order. One that fails is kept, and retried before the next."""
 
     def __init__(self, *, go_on: bool) -> None:
+        """Build an outlet that, with `go_on`, only warns of its first failure; otherwise that ends the run."""
         self._go_on, self._warned = go_on, False
         self._left: deque[Callable[[], object]] = deque()
 

@@ -17,11 +17,8 @@ def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tenso
     """Name the samples to blame, on all ranks.
 
     These are samples with inputs or targets that are not finite; else those of micro-steps with a loss that is not
-    finite; else, if only the gradient overflowed, all samples of the step.
-
-    Args:
-        step: optimizer steps done.
-        seen: batch and loss of each micro-step on this rank.
+    finite; else, if only the gradient overflowed, all samples of the step. `seen` has the batch and the loss of each
+    micro-step on this rank.
     """
     mine = [(batch["index"].tolist(), bool(loss.isfinite()), _nonfinite(batch)) for batch, loss in seen]
     gathered = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]

@@ -26,12 +26,8 @@ class OnlineProbe:
 
     Each step, the backbone runs on the first clip of each sample of the last micro-step, in eval mode and without
     gradient. Rank 0 gathers the pooled features, tests a linear classifier on them, and then trains it on them. It
-    looks up a video's class by its row, so batches need no labels.
-
-    Args:
-        labels: int64 (N,), the class of each row of the dataset; negative for none.
-        classes: number of classes; 0 for RankMe alone.
-        bf16: run the forward pass in bfloat16, as training does.
+    looks up a video's class by its row in `labels`, int64 (N,), negative for none, so batches need no labels. Without
+    `classes`, it computes RankMe alone.
     """
 
     def __init__(self, net: Pretext, labels: np.ndarray, *, classes: int, ranks: Ranks, bf16: bool) -> None:

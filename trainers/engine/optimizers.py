@@ -1,6 +1,6 @@
 """Optimizers by name. To add one, write a function and enter it in `OPTIMIZERS`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,13 +8,47 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from configs.errors import UserError
+from configs.optim import Optim
 from configs.plugins import look_up
-from configs.schema import Optim
 from nets.backbones import Backbone
-from trainers.engine.lars import LARS
 
 Groups = list[dict[str, Any]]
 """Parameter groups of `torch.optim`, which may have their own `weight_decay`."""
+
+
+TRUST = 0.001
+"""Norm of a step at learning rate 1, as a share of the tensor's norm; as in the paper and in BYOL."""
+
+
+class LARS(Optimizer):
+    """SGD with momentum and layer-wise rates (You et al. 2017, "Large Batch Training"), as used by BYOL and MoCo v3.
+
+    For a tensor w of two or more axes with gradient g, the update is u = g + weight_decay * w, scaled to a norm of
+    TRUST * |w|. Norms and biases, which have one axis, are not scaled. Then v = momentum * v + u and w -= lr * v.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update all parameters that have a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                update = weight.grad.add(weight, alpha=group["weight_decay"])
+                if weight.ndim > 1:
+                    size, length = weight.norm(), update.norm()
+                    scale = torch.where((size > 0) & (length > 0), TRUST * size / length, 1.0)  # an `if` would sync
+                    update.mul_(scale)
+                state = self.state[weight]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                velocity = state["momentum_buffer"].mul_(group["momentum"]).add_(update)
+                weight.sub_(velocity * group["lr"])
 
 
 def sgd(groups: Groups, optim: Optim) -> Optimizer:
@@ -42,11 +76,8 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
     """Build the recipe's optimizer over all trainable parameters.
 
     Each group has one `lr_factor`, by which the loop multiplies the learning rate. There are as few groups as
-    possible, since each is a separate kernel on a GPU.
-
-    Raises:
-        UserError: the optimizer is unknown or not of these groups, the network lacks a part in `optim.lr_factors`, or
-            `optim.layer_decay` is set for a backbone without layers.
+    possible, since each is a separate kernel on a GPU. UserError if the optimizer is unknown or not of these groups,
+    the network lacks a part in `optim.lr_factors`, or `optim.layer_decay` is set for a backbone without layers.
     """
     named = list(net.named_parameters())
     for part, _ in optim.lr_factors:
@@ -114,9 +145,7 @@ def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
     """Return each layer's learning rate factor, by the names of its parts: decay ** n for the n-th from the top.
 
     Parameters outside the layers, such as a final norm and the head, keep the full rate (BEiT, arXiv 2106.08254).
-
-    Raises:
-        UserError: the backbone has no layers.
+    UserError if the backbone has no layers.
     """
     backbone = getattr(net, "backbone", net)
     layers = backbone.layers() if isinstance(backbone, Backbone) else []

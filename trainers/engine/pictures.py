@@ -21,8 +21,7 @@ def draw(loader: ClipLoader, batch: Mapping[str, Tensor], *, ago: int = 0) -> Im
     """Draw the first samples of the loader's last batch, or of the one `ago` batches before it."""
     first = {name: tensor[:PICTURED] for name, tensor in batch.items()}
     epoch, _ = loader.order.at(loader.step - 1 - ago)
-    samples = samples_of(loader.index, loader.task, loader.order.seed, epoch, first)
-    return sheet(samples, frames=8)
+    return sheet(samples_of(loader.index, loader.task, loader.order.seed, epoch, first), frames=8)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import yaml
@@ -24,25 +24,12 @@ from trainers.engine.distributed import Ranks
 from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import moments, restore_moments
 from trainers.engine.schedule import lr_at
-from trainers.engine.state import require_finite
 from trainers.engine.work_dir import LOGS, is_lost, make_way, run_in
 
+if TYPE_CHECKING:  # it imports this module
+    from trainers.evaluation.validation import Validator
+
 Batch = dict[str, Tensor]
-
-
-class Validator(Protocol):
-    """Interface of `trainers.evaluation.validation.Validator`, which imports this module."""
-
-    lr_factor: float
-    """Factor on the learning rate from the plateaus so far."""
-    pending: bool
-    """Whether the validation of the last step is still to run."""
-
-    def due(self, run: "Run", step: int) -> bool: ...
-    def __call__(self, run: "Run", step: int) -> dict[str, float]: ...
-    def state_dict(self) -> dict[str, object]: ...
-    def load_state_dict(self, state: dict[str, object]) -> None: ...
-    def bring_best(self, folder: Path, step: int) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +52,7 @@ class Run:
     """Identifies the run in its files, also after a resume; `resume` sets it."""
     online: OnlineProbe | None = None
     """Measures the features during training."""
-    validator: Validator | None = None
+    validator: "Validator | None" = None
     """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Name -> reason of videos that a rank could not read, as of the last checkpoint."""
@@ -94,26 +81,18 @@ class Run:
 
     def lr(self, step: int) -> float:
         """Return the learning rate of the optimizer step after `step` others."""
-        config, epoch = self.config, self.epoch(step)
-        return lr_at(
-            config.schedule,
-            config.optim.lr * (self.validator.lr_factor if self.validator else 1),
-            step=step,
-            epoch=epoch,
-            total_steps=self.total_steps,
-            epochs=config.train.epochs,
-        )
+        config = self.config
+        base = config.optim.lr * (self.validator.lr_factor if self.validator else 1)
+        length = {"total_steps": self.total_steps, "epochs": config.train.epochs}
+        return lr_at(config.schedule, base, step=step, epoch=self.epoch(step), **length)
 
 
 def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | None, list[str]]:
-    """Restore the run from a checkpoint, or start a new one; see `checkpoint.find`.
+    """Restore the run from a checkpoint, or start a new one; see `checkpoint.find`. UserError if it does not fit.
 
     Returns:
         The run with its id, the optimizer steps done, the checkpoint resumed from (None for a new run), and notes for
         the user, one sentence each.
-
-    Raises:
-        UserError: there is no checkpoint to resume from, or it does not fit this run.
     """
     found = run.ranks.on_rank0(lambda: checkpoint.find(folder, resume_from))
     work_dir = folder.parent
@@ -139,13 +118,12 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
     try:
         run.net.load_state_dict(found["model"])
     except RuntimeError as error:
-        shapes = [change for change in changed if change.startswith(("plan.", "net."))]
+        shapes = ", ".join(change for change in changed if change.startswith(("plan.", "net.")))
         raise UserError(
-            f"the checkpoint of step {step} is of another network: "
-            f"{', '.join(shapes) or ' '.join(str(error).split())}; "
-            "set that back, or pass another --work-dir to start a new run"
+            f"the checkpoint of step {step} is of another network: {shapes or ' '.join(str(error).split())}; set that "
+            "back, or pass another --work-dir to start a new run"
         ) from error
-    require_finite(found["model"], source)
+    checkpoint.require_finite(found["model"], source)
     # Moments come from the checkpoint, hyperparameters from the recipe, which may have changed on purpose.
     restore_moments(run.optimizer, run.net, found["optimizer"]["state"])
     run.loader.load_state_dict(found["loader"])

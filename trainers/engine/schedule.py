@@ -5,18 +5,11 @@ The definitions are those of mmcv, the framework of CtP's code (specs/ctp.md 4).
 
 import math
 
-from configs.schema import Schedule
+from configs.optim import Schedule
 
 
 def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_steps: int, epochs: int) -> float:
-    """Return the learning rate of one optimizer step.
-
-    Args:
-        base_lr: the recipe's rate.
-        step: optimizer steps done before this one, from 0.
-        epoch: epoch that the step begins in, from 0.
-        total_steps, epochs: the run's length.
-    """
+    """Return the learning rate of one optimizer step; `step` and `epoch`, in which it begins, count from 0."""
     now, end = (epoch, epochs) if schedule.by == "epoch" else (step, total_steps)
     if schedule.kind == "step":
         factor = schedule.gamma ** sum(milestone <= now for milestone in schedule.milestones)

@@ -62,11 +62,8 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
     AdamW, cosine schedule. The learning rate and weight decay are the best of `SETTINGS` on a held-out random fifth of
     the samples; the first for a single sample. torch's global generator does not advance.
 
-    Args:
-        tokens: float16 or float32 (N, P, C). labels: int64 (N,) in [0, classes).
-
-    Returns:
-        A function, on the device of `tokens`, from tokens (M, P', C) to predicted classes, int64 (M,).
+    `tokens` are float16 or float32 (N, P, C), `labels` int64 (N,) in [0, classes). The result is a function, on their
+    device, from tokens (M, P', C) to predicted classes, int64 (M,).
     """
     mean, std = _moments(tokens)
 

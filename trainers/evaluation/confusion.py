@@ -18,12 +18,8 @@ UNNAMED_INCHES = 20  # of the picture without names
 def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -> None:
     """Draw a PNG with a row per true class, a column per prediction, and the share of the row as color.
 
-    Args:
-        table: int64 (K, K or more), counts.
-        columns: names of the columns; the first K are those of the rows.
-
-    Raises:
-        UserError: matplotlib is not installed.
+    `table` is int64 (K, K or more), counts; of the names of its `columns`, the first K are those of the rows.
+    UserError if matplotlib is not installed.
     """
     try:
         from matplotlib.colors import PowerNorm

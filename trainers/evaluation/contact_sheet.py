@@ -31,13 +31,9 @@ class Item:
 
 
 def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
-    """Choose up to `count` queries, half of them hits where possible, each half spread over the classes.
+    """Choose up to `count` query rows, half of them hits where possible, each half spread over the classes.
 
-    Args:
-        labels: int64 (Q,). hits: bool (Q,).
-
-    Returns:
-        Query rows, in the order of the classes.
+    `labels` are int64 (Q,), `hits` bool (Q,). The rows are in the order of the classes.
     """
     by_class = np.argsort(labels, kind="stable")
     kinds = [by_class[hits[by_class]], by_class[~hits[by_class]]]

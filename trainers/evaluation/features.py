@@ -74,10 +74,8 @@ def probe_by(
 ) -> dict[str, Any]:
     """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and the `chance` level.
 
-    Unreadable test videos count as wrong; unreadable training videos are left out. UserError if none is left.
-
-    Args:
-        fit: takes values, labels and `classes`, and returns a function from values to predicted classes.
+    `fit` takes values, labels and `classes`, and returns a function from values to predicted classes. Unreadable test
+    videos count as wrong; unreadable training videos are left out. UserError if none is left.
     """
     x, y, test_x = readable_tensors(train, test, device)
     predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()
@@ -100,9 +98,5 @@ def extract(
 
     views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {counted(len(index), 'video')}")
     widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
-    table = views.means(sum(widths)).astype(np.float32)
-    names = list(index.names.texts())
-    return [
-        Features(names, index.labels, values, views.unreadable)
-        for values in np.split(table, np.cumsum(widths)[:-1], axis=1)
-    ]
+    tables = np.split(views.means(sum(widths)).astype(np.float32), np.cumsum(widths)[:-1], axis=1)
+    return [Features(list(index.names.texts()), index.labels, values, views.unreadable) for values in tables]

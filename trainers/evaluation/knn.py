@@ -27,13 +27,8 @@ def scores(train_NC: Tensor, labels_N: Tensor, test_MC: Tensor, *, classes: int,
     """Score test videos by the votes of their k nearest training videos.
 
     A neighbor votes for its class with weight exp(cosine / temperature). Ties with the k-th neighbor vote too, so the
-    order of the videos does not matter. With fewer than k training videos, all of them vote.
-
-    Args:
-        train_NC: features of any norm. labels_N: int64 in [0, classes). test_MC: as `train_NC`.
-
-    Returns:
-        float64 (M, classes), each class's share of the votes.
+    order of the videos does not matter. With fewer than k training videos, all of them vote. Features may have any
+    norm. Returns each class's share of the votes, float64 (M, classes).
     """
     known_NC, asked_MC = (normalize(values.double(), dim=1) for values in (train_NC, test_MC))
     found = []

@@ -17,11 +17,8 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
 
     The L2 penalty is the best of `PENALTIES` on a held-out random fifth of the samples; the largest for one sample.
 
-    Args:
-        x: float32 (N, C). y: int64 (N,) in [0, classes).
-
-    Returns:
-        A function, on the device of `x`, from float32 (M, C) to predicted classes, int64 (M,).
+    `x` is float32 (N, C), `y` int64 (N,) in [0, classes). The result is a function, on their device, from float32
+    (M, C) to predicted classes, int64 (M,).
     """
     mean = x.mean(0)
     std = x.std(0).clamp_min(1e-6) if len(x) > 1 else torch.ones_like(mean)

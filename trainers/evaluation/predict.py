@@ -44,7 +44,7 @@ def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data
 
 
 def top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Return the share of videos whose class is among the k highest scores; a tie counts as a miss."""
+    """Return the share of videos that `in_top_k` finds."""
     return float(in_top_k(scores, labels, k).mean())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from configs.errors import UserError, first_names
-from configs.schema import LabeledData, Recognition
+from configs.schema import Recognition
 from configs.words import counted
 from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.store.index import Index
@@ -35,10 +35,7 @@ from trainers.weights import Weights, classifier_weights, load
 
 
 def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
-    """Accuracy of a classifier on whole videos.
-
-    Tests it on the recipe's test videos and writes the results to `out`.
-    """
+    """Accuracy of a classifier on whole videos."""
     trained = classifier_weights(weights)
     dataset = open_data(config.data, "test")
     index = dataset.index
@@ -47,24 +44,19 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     net = Classifier(backbones.create(weights.backbone), len(classes), trained.net)
     load(net, weights.model, f"the classifier of {weights.path}", f"a {weights.backbone} with its recipe's net")
     net.to(ranks.device).eval()
-    caveats = find_caveats(weights, config, dataset)
+    caveats = find_caveats(weights, trained, config, dataset)
     ranks.note(caveats)
     found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {counted(len(index), 'video')}")
     found = replace(found, labels=outputs[found.labels])
-    data = config.data
-    facts = {
-        "data": {"root": data.root, "test_list": str(data.list_of("test")), "split": data.split},
-        "plan": asdict(config.plan),
-        "notes": caveats,
-    }
+    data = {"root": config.data.root, "test_list": str(config.data.list_of("test")), "split": config.data.split}
+    facts = {"data": data, "plan": asdict(config.plan), "notes": caveats}
     return ranks.on_rank0(lambda: scores.write(out, found, classes, weights.facts | facts))
 
 
 def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the output index of each class of the dataset, int64 (K,), and the class names in output order.
 
-    Classes are matched by name, or by order if the checkpoint has no names. UserError if network and dataset do not
-    have the same classes.
+    Classes are matched by name, or by order if the checkpoint has no names. UserError unless they are the same.
     """
     ours, theirs, outputs = index.class_names, weights.classes, len(weights.model["linear.bias"])
     if sorted(ours) != sorted(theirs) if theirs else len(ours) != outputs:
@@ -83,9 +75,8 @@ def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str,
     return np.array([theirs.index(name) for name in ours]), theirs
 
 
-def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> list[str]:
-    """List caveats about the accuracy, one sentence each."""
-    trained = classifier_weights(weights)
+def find_caveats(weights: Weights, trained: Recognition, config: Recognition, dataset: Dataset) -> list[str]:
+    """List caveats about the accuracy, one sentence each; `trained` is the recipe of the weights."""
     found = clip_differences(config, weights.clip) + dataset.notes
     if not weights.classes:
         found.append("the checkpoint does not name its classes; they are taken to be in the dataset's order")
@@ -96,27 +87,20 @@ def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> lis
             f"it was trained on split {trained.data.split} and is tested on split {config.data.split}, which may hold "
             "videos that it was trained on"
         )
-    return found + training_caveats(trained.data, config.data, dataset.index)
-
-
-def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> list[str]:
-    """List caveats from the checkpoint's training list; none if that list cannot be read here."""
-    moved = replace(trained, root=tested.root)
-    if trained.list is None and Path(trained.root).resolve() != Path(tested.root).resolve():
-        return []  # trained on all videos of another dataset
+    root = config.data.root
+    if trained.data.list is None and Path(trained.data.root).resolve() != Path(root).resolve():
+        return found  # trained on all videos of another dataset
     try:
-        train = open_data(moved, "train").index
-    except (UserError, OSError):
-        return []
-    return notes_on(train, test)
+        return found + notes_on(open_data(replace(trained.data, root=root), "train").index, dataset.index)
+    except (UserError, OSError):  # its list cannot be read here
+        return found
 
 
 def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """How often the nearest training videos are of a test video's class.
 
-    R@k of the recipe's test videos among its training videos. A video's feature is the mean of its views' features,
-    each of length 1; each set has its own mean subtracted (specs/evaluation.md 6). Unreadable queries count as misses,
-    unreadable gallery videos are left out; both are named.
+    R@k of the recipe's test videos among its training videos; see `retrieval.search`. Unreadable queries count as
+    misses, unreadable gallery videos are left out; both are named.
     """
     sets = features_of_both(weights, config, ranks)
     ranks.end_group()
@@ -126,8 +110,7 @@ def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
 def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A linear classifier on fixed features.
 
-    Its top-1, on the features of `retrieval`; writes linear.json. Unlike the original (specs/evaluation.md 5B, 9.6), it
-    chooses nothing on the test videos: see `evaluation.linear.fit`. Unreadable test videos count as wrong.
+    On those of `retrieval`. Unlike the original (specs/evaluation.md 5B, 9.6), it chooses nothing on the test videos.
     """
     return _probe("linear", weights, config, ranks, out)
 
@@ -135,8 +118,7 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
 def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A weighted vote of the nearest training videos.
 
-    Its top-1 and top-5, on the features of `retrieval`, scaled to length 1 but not centered; writes knn.json. Nothing
-    is trained or tuned: see `evaluation.knn`. Unreadable test videos count as wrong.
+    On the features of `retrieval`, scaled to length 1 but not centered. Nothing is trained or tuned.
     """
     return _probe("knn", weights, config, ranks, out)
 
@@ -144,8 +126,7 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
 def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A classifier on fixed feature maps that learns where to look.
 
-    Its top-1, on at most 4 x 4 x 4 positions per video; writes attentive.json. Hyperparameters are chosen on training
-    videos: see `evaluation.attentive.fit`. Unreadable test videos count as wrong.
+    On at most 4 x 4 x 4 positions per video. Hyperparameters are chosen on training videos.
     """
     return _probe("attentive", weights, config, ranks, out)
 
@@ -165,7 +146,7 @@ def _probe(name: str, weights: Weights, config: Recognition, ranks: Ranks, out: 
 
 
 def _write_probe(name: str, sets: Sets, out: Path, device: torch.device) -> str:
-    """Fit and test a classifier, write its .json and return the results as text."""
+    """Fit and test a classifier, write `name`.json and return the results as text. Unreadable videos count as wrong."""
     classes = len(sets.gallery_index.class_names)
     measured = PROBES[name](sets.gallery, sets.queries, classes=classes, device=device)
     write_json(out / f"{name}.json", sets.facts | measured)

@@ -45,7 +45,7 @@ class Nearest:
 
 
 def search(queries: Features, gallery: Features) -> Nearest:
-    """Find the nearest gallery videos by cosine, after subtracting each set's own mean.
+    """Find the nearest gallery videos by cosine, after subtracting each set's own mean (specs/evaluation.md 6).
 
     Results do not depend on the order of the videos. In `ahead`, ties count for the other class, so a network with the
     same features for all videos finds nothing.
@@ -114,14 +114,10 @@ def _sheet(sets: Sets, found: Nearest, title: str) -> Image.Image:
     chosen = readable[contact_sheet.choose(labels[readable], hits[readable], SHEET[0])]
     rows = []
     for query in chosen.tolist():
-        near = zip(found.rows[query, : SHEET[1]].tolist(), found.cosines[query], strict=False)
-        rows.append(
-            [Item(sets.queries_index, query, QUERY, "query")]
-            + [
-                Item(sets.gallery_index, row, SAME if sets.gallery.labels[row] == labels[query] else OTHER, f"{c:.3f}")
-                for row, c in near
-            ]
-        )
+        rows.append([Item(sets.queries_index, query, QUERY, "query")])
+        for row, cosine in zip(found.rows[query, : SHEET[1]].tolist(), found.cosines[query], strict=False):
+            color = SAME if sets.gallery.labels[row] == labels[query] else OTHER
+            rows[-1].append(Item(sets.gallery_index, row, color, f"{cosine:.3f}"))
     right = int(hits[chosen].sum())
     hits_shown = counted(right, "query", "queries")
     details = f"Shown: {hits_shown} with a nearest video of the right class, {len(chosen) - right} without."

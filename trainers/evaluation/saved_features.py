@@ -90,10 +90,7 @@ def features(
     """Extract `unit` features with a backbone in eval mode, or read them from `folder` if saved before.
 
     They are not saved if any video cannot be read, as its disk may be back next time. All ranks call this at the same
-    point. UserError if the network returns nan or infinity.
-
-    Args:
-        sha256: of the checkpoint that holds the backbone's weights.
+    point. `sha256` is that of the backbone's checkpoint. UserError if the network returns nan or infinity.
     """
     path = folder / f"{key(sha256, index, cfg)}.npz"
     values = ranks.on_rank0(lambda: _read(path, len(index)))

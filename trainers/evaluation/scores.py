@@ -31,10 +31,7 @@ def predicted_classes(found: Predictions) -> np.ndarray:
 
 
 def confusion_table(found: Predictions) -> np.ndarray:
-    """Count videos by true class (row) and predicted class; the last column counts the unreadable.
-
-    int64 (K, K + 1).
-    """
+    """Count videos by true class (row) and predicted class, int64 (K, K + 1); the last column has the unreadable."""
     classes = found.scores.shape[1]
     table = np.zeros((classes, classes + 1), np.int64)
     np.add.at(table, (found.labels, predicted_classes(found)), 1)
@@ -93,11 +90,8 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     _write_predictions(out, found, predicted, columns)
     rows = ((name, *counts) for name, counts in zip(classes, table.tolist(), strict=True))
     write_csv(out / "confusion.csv", [("class", *columns), *rows])
-    rows = (
-        _of_class(name, counts, row, classes) for row, (name, counts) in enumerate(zip(classes, table, strict=True))
-    )
     header = ("class", "videos", "correct", "accuracy", "most_frequent_wrong_class")
-    write_csv(out / "per_class.csv", [header, *rows])
+    write_csv(out / "per_class.csv", [header, *(_of_class(row, counts, classes) for row, counts in enumerate(table))])
     lines = [as_text(measured), f"files       {out}"]
     drawn = len(columns) if found.unreadable else len(classes)
     try:
@@ -115,21 +109,15 @@ def _write_predictions(out: Path, found: Predictions, predicted: np.ndarray, col
         both = [f"{scores[k]:.6f}" if guess < len(scores) else "" for k in (label, guess)]
         rows.append((name, columns[label], columns[guess], int(label == guess), *both))
     write_csv(out / "predictions.csv", rows)
+    arrays = {"names": np.array(found.names), "labels": found.labels, "scores": found.scores}
     with replacing(out / "predictions.npz") as part, part.open("wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            names=np.array(found.names),
-            labels=found.labels,
-            scores=found.scores,
-            classes=np.array(columns[:-1]),
-        )
+        np.savez(file, allow_pickle=False, classes=np.array(columns[:-1]), **arrays)
 
 
-def _of_class(name: str, counts: np.ndarray, row: int, classes: Sequence[str]) -> tuple[object, ...]:
+def _of_class(row: int, counts: np.ndarray, classes: Sequence[str]) -> tuple[object, ...]:
     """Return a row of per_class.csv. The accuracy is empty without videos, the wrong class without mistakes."""
     videos, correct = int(counts.sum()), int(counts[row])
     wrong = counts[:-1].copy()
     wrong[row] = 0
     worst = classes[int(wrong.argmax())] if wrong.any() else ""
-    return name, videos, correct, f"{correct / videos:.4f}" if videos else "", worst
+    return classes[row], videos, correct, f"{correct / videos:.4f}" if videos else "", worst

@@ -26,13 +26,9 @@ MEMORY_SHARE = 0.25  # of memory, for the tokens of all views of one set
 def extract_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data) -> Features:
     """Extract the videos' feature maps, averaged to at most 4 x 4 x 4 positions each.
 
-    A video's clips are joined in time, and its crops are averaged. Call `eval()` on the backbone first.
-
-    Returns:
-        Features whose values are float16 (N, P, C), positions in the order of time, height and width.
-
-    Raises:
-        UserError: the tokens would take more than a quarter of the memory.
+    A video's clips are joined in time, and its crops are averaged. Call `eval()` on the backbone first. The values are
+    float16 (N, P, C), positions in the order of time, height and width. UserError if they would take more than a
+    quarter of the memory.
     """
     size = (cfg.num_frames, cfg.size, cfg.size)
     _, height, width = (min(most, math.ceil(n / s)) for most, n, s in zip(GRID, size, backbone.stride, strict=True))

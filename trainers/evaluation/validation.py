@@ -28,7 +28,7 @@ class Validator:
     def __init__(self, index: Index, config: Recognition, ranks: Ranks, folder: Path) -> None:
         self.index, self.config, self.ranks, self.folder = index, config, ranks, folder
         self.plan = replace(config.plan, test=Test(clips=1, short_side=config.plan.test.short_side))
-        self.lr_factor = 1.0
+        self.lr_factor = 1.0  # on the learning rate, from the plateaus so far
         self.pending = False  # whether the validation of the last step is still to run
         self.lowest, self.waiting = float("inf"), 0
         self.best: tuple[float, float] = (-1.0, 0.0)
@@ -58,7 +58,7 @@ class Validator:
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         for name, value in state.items():
-            setattr(self, {"owing": "pending"}.get(name, name), value)  # its name in older checkpoints
+            setattr(self, name, value)
 
     def bring_best(self, folder: Path, step: int) -> str:
         """Find the best checkpoint after a resume from `folder`, and copy it if it is there.

@@ -20,6 +20,8 @@ from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
 
 CHUNK = 16  # clips per forward pass, all of one video, so that its outputs do not depend on other videos
+BATCH_AND_WAY_OUT = (f"up to {CHUNK} clips at once", "take fewer --clips, or --device cpu")
+"""For `enough_memory`."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,7 @@ class Views:
 
 
 def require_finite(what: str, names: Sequence[str], values: np.ndarray, read: np.ndarray) -> None:
-    """Raise UserError if values (N, ...) of a video that was `read`, bool (N,), are not finite.
-
-    The network is broken then, which metrics would hide.
-    """
+    """Raise UserError if values (N, ...) of a video that was `read`, bool (N,), are not finite: metrics hide that."""
     broken = np.flatnonzero(read & ~np.isfinite(values.reshape(len(values), -1)).all(1))
     if len(broken):
         raise UserError(
@@ -57,8 +56,7 @@ def per_video(
 ) -> Views:
     """Apply `function`, from clips (N, 3, T, H, W) to (N, K), to every view of every video.
 
-    Its networks must be in eval mode. Each video is processed exactly once on any number of ranks. All ranks call this
-    at the same point.
+    Its networks must be in eval mode. Each video is processed exactly once on any number of ranks, which all call this.
     """
     samples_of = parts(index, cfg)
     loader = ClipLoader(

@@ -20,7 +20,6 @@ from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
 from nets.backbones import Backbone, create
 from trainers.engine import checkpoint
-from trainers.engine.state import plain, require_finite
 from trainers.engine.work_dir import CHECKPOINTS
 
 BACKBONE = "backbone."
@@ -55,7 +54,7 @@ class Weights:
     """Of the file as it was read: a training run may replace or remove it before a result names it."""
 
     def __post_init__(self) -> None:
-        require_finite(self.model, self.path)
+        checkpoint.require_finite(self.model, self.path)
 
     def views(self) -> Clips:
         """Return the views of whole videos that match the training; for a classifier, those of its recipe.
@@ -147,7 +146,7 @@ def read(where: str | Path) -> Weights:
     return Weights(
         path=path,
         backbone=config.backbone,
-        model=plain(content["model"], path),
+        model=checkpoint.plain(content["model"], path),
         config=config,
         step=content.get("step", 0),
         clip=clip_facts(config),

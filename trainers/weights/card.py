@@ -67,12 +67,7 @@ A backbone of {parameters:.1f} million parameters. It maps clips (B, 3, {num_fra
 
 
 def card(weights: Weights, facts: Mapping[str, Any], load: str, *, parameters: int) -> str:
-    """Return the card as Markdown.
-
-    Args:
-        facts: contents of the export's .json.
-        load: Python that loads the export.
-    """
+    """Return the card as Markdown. `facts` are those of the export's .json, `load` is Python that loads it."""
     assert weights.config is not None
     head = {
         "license": "unknown",
@@ -117,8 +112,10 @@ def _training(weights: Weights) -> str:
 
 def _results(weights: Weights, sha256: str) -> str:
     """Make a table of the results in the run's folder that were measured with exactly these weights."""
-    rows, notes = _measured(_folder(weights), sha256)
-    rows += _logged(weights)
+    folder = weights.path.parent  # of a run's checkpoints, or of a single file
+    folder = folder.parent if folder.name == CHECKPOINTS else folder
+    rows, notes = _measured(folder, sha256)
+    rows += _logged(weights, folder)
     if not rows:
         return "None: nothing has been measured with these weights, as far as the folder of their run tells."
     lines = ["| what | on | value | 95 % interval | by chance |", "|---|---|---|---|---|"]
@@ -126,12 +123,6 @@ def _results(weights: Weights, sha256: str) -> str:
         "| " + " | ".join(html.escape(cell, quote=False).replace("|", "\\|") for cell in row) + " |" for row in rows
     ]
     return "\n".join(lines + [""] * bool(notes) + [f"- {html.escape(shown(note), quote=False)}" for note in notes])
-
-
-def _folder(weights: Weights) -> Path:
-    """Return the folder with the results: a run's work dir, or the folder of a single file."""
-    folder = weights.path.parent
-    return folder.parent if folder.name == CHECKPOINTS else folder
 
 
 def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -154,10 +145,9 @@ def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[st
     return rows, [*notes]
 
 
-def _logged(weights: Weights) -> list[tuple[str, ...]]:
+def _logged(weights: Weights, folder: Path) -> list[tuple[str, ...]]:
     """Return table rows of the run's own metrics in training: the loss, and the task's metric."""
-    folder, config = _folder(weights), weights.config
-    log = folder / "metrics.jsonl"
+    config, log = weights.config, folder / "metrics.jsonl"
     if config is None or not weights.run or run_in(folder) != weights.run or not log.is_file():
         return []
     lines = [line for line, _ in whole_lines(log) if line["step"] <= weights.step]

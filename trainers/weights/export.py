@@ -65,9 +65,8 @@ def export(weights: Weights, out: Path) -> dict[str, object]:
     Files cannot be renamed together. The model goes first, and the facts hold its checksum. A crash in between leaves
     a model without facts, or with those of an earlier export; `trainers.weights.read` rejects both.
 
-    Raises:
-        UserError: the weights are an export, have no batch norm statistics, or do not fit their architecture; the
-            format cannot express the network; a card exists, which may have been edited; the disk is full.
+    UserError if the weights are an export, have no batch norm statistics, or do not fit their architecture; if the
+    format cannot express the network; if a card exists, which may have been edited; and if the disk is full.
     """
     if weights.config is None:
         raise UserError(f"{weights.path} is an export already: copy it together with its .json")

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.engine.checkpoint import REFUSED, why
-from trainers.engine.state import plain
+from trainers.engine.checkpoint import REFUSED, plain, why
 
 WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "model_state")
 """Keys under which training code stores the state dict, among other things."""
@@ -26,11 +25,8 @@ ATTRIBUTES = ("model.", "net.", "network.")
 def read_original(path: Path) -> dict[str, Tensor]:
     """Read the state dict from a file of torch.save, in its old or new format, or of safetensors.
 
-    Prefixes of keys that DDP, torch.compile and Lightning add are dropped.
-
-    Raises:
-        UserError: the file is missing or damaged, holds something else, or holds objects that torch cannot load
-            without running code.
+    Prefixes of keys that DDP, torch.compile and Lightning add are dropped. UserError if the file is missing or damaged,
+    holds something else, or holds objects that torch cannot load without running code.
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")

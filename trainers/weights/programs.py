@@ -69,11 +69,7 @@ FORMATS: dict[str, Callable[[Backbone, Tensor], bytes]] = {".pt2": torch_export,
 
 
 def program(net: Backbone, name: str, clip: Tensor, suffix: str) -> bytes:
-    """Write the network as a program of the suffix's format.
-
-    Raises:
-        UserError: the format cannot express the network, with the reason; or a package is missing.
-    """
+    """Write the network as a program of the suffix's format. UserError if that fails, or a package is missing."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it uses an operator that only PyTorch has
     try:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nets import backbones
-from nets.concept_losses import alignment, negative_entropy
-from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, build, six_views
+from nets.concept_parts import alignment, negative_entropy, six_views
+from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, build
 from tests.helpers.concepts import tiny, tiny_batch
 from tests.helpers.originals import shapes_of
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from configs.schema import Optim
+from configs.optim import Optim
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks.videomae import Config as PlanConfig
 from dali_pipelines.tasks.videomae import batch_schema

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from configs.errors import UserError, printable
+from configs.errors import UserError, first_names
 from configs.load import load
 from configs.recipes import CONFIGS
 from configs.schema import Config
@@ -89,14 +89,10 @@ def _group(placeholder: re.Match[str]) -> str:
 def renamed(
     state: Mapping[str, Tensor], table: Sequence[Rule]
 ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
-    """Rename tensors by the first rule that matches their key.
+    """Rename tensors by the first rule that matches their key; return `model`, `used` and `left` of an `Imported`.
 
-    Returns:
-        `model`, `used` and `left` of an `Imported`.
-
-    Raises:
-        UserError: no rule matches a key, two keys map to the same one of ours, or a second name of a tensor comes
-            without the first or differs from it.
+    UserError if no rule matches a key, if two keys map to the same one of ours, or if a second name of a tensor comes
+    without the first or differs from it.
     """
     used: dict[str, str] = {}
     left: dict[str, str] = {}
@@ -113,9 +109,8 @@ def renamed(
         else:
             unexplained.append(key)
     if unexplained:
-        named = ", ".join([*map(printable, unexplained[:3]), *["..."] * (len(unexplained) > 3)])
         count = counted(len(unexplained), "key")
-        raise UserError(f"no counterpart here for {count}: {named}; is --from the right system?")
+        raise UserError(f"no counterpart here for {count}: {first_names(unexplained)}; is --from the right system?")
     theirs_of: dict[str, str] = {}
     for theirs, ours in used.items():
         if theirs_of.setdefault(ours, theirs) != theirs:
@@ -129,11 +124,6 @@ def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
         what = "differs from" if first in state else "stands without"
         raise UserError(f"{key} is a second name of {first} and {what} it: the checkpoint is damaged")
     return f"second name of {first}, equal to it"
-
-
-def _is_dense_float(tensor: Tensor, ours: Tensor) -> bool:
-    has_data = not tensor.is_meta or ours.is_meta
-    return tensor.is_floating_point() and tensor.layout == torch.strided and has_data
 
 
 def network(imported: Imported) -> Pretext:
@@ -160,7 +150,9 @@ def network(imported: Imported) -> Pretext:
     if extra:
         raise UserError(f"{theirs.get(extra[0], extra[0])} has no counterpart in our {config.backbone}")
     for key, tensor in model.items():
-        if wanted[key].is_floating_point() and not _is_dense_float(tensor, wanted[key]):
+        has_data = not tensor.is_meta or wanted[key].is_meta
+        dense_float = tensor.is_floating_point() and tensor.layout == torch.strided and has_data
+        if wanted[key].is_floating_point() and not dense_float:
             what = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
             raise UserError(f"{theirs.get(key, key)} holds no dense floats ({what}): save it as such")
     net.load_state_dict(model)

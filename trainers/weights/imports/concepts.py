@@ -34,11 +34,7 @@ AS_TRAINED = ("net.reference.wrapped_difference=true", "plan.reference.gray_per_
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Copy all tensors unchanged; the banks keep the norms that the last step left (3.3).
-
-    The numbers of concepts and of queued samples are those of the banks and of the queue. UserError for keys that no
-    rule matches, and for a checkpoint of something else.
-    """
+    """Copy all tensors unchanged; the banks keep the norms that the last step left (3.3)."""
     for key, axes in {"prototype.weight": 2, "queue": 3}.items():
         if key not in state or state[key].ndim != axes:
             found = f"{key} of shape {tuple(state[key].shape)}" if key in state else f"no {key}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.weights.imports import Imported, Rule, renamed, rules
+from trainers.weights.imports import Imported, renamed, rules
 
 LAYER = """
     self_attn.linears.{part:012}.{tensor} -> self_attn.in_proj_{tensor}.{part}
@@ -55,23 +55,19 @@ AS_TRAINED = ("net.reference.leak=true", "data.list=trainlist03.txt")
 def convert(state: Mapping[str, Tensor]) -> Imported:
     """Stack queries, keys and values, rescale layer norms as described above, and copy the rest unchanged.
 
-    A classifier with 51 classes is assumed to be HMDB51's. UserError for keys that no rule matches, for two names of
-    one tensor with different values, and for a checkpoint of something else.
+    A classifier with 51 classes is assumed to be HMDB51's.
     """
+    changes: tuple[str, ...] = ()
     if "final_fc.1.weight" in state:
-        hmdb51 = state["final_fc.1.weight"].shape[:1] == (51,)
-        recipe = f"recognition/cpc_transformer_{'hmdb51' if hmdb51 else 'ucf101'}.yaml"
-        return imported(state, CLASSIFIER, recipe)
-    if "network_pred.0.weight" in state:
-        return imported(state, PRETRAINING, "cpc_transformer/resnet18_5pred3_ucf101.yaml", *AS_TRAINED)
-    raise UserError(
-        "the checkpoint has neither network_pred.0.weight, as CPC's pretraining has, nor final_fc.1.weight, as its "
-        "classifier has: choose another --from"
-    )
-
-
-def imported(state: Mapping[str, Tensor], table: Sequence[Rule], recipe: str, *changes: str) -> Imported:
-    """Convert a state dict with one of the tables above."""
+        dataset = "hmdb51" if state["final_fc.1.weight"].shape[:1] == (51,) else "ucf101"
+        table, recipe = CLASSIFIER, f"recognition/cpc_transformer_{dataset}.yaml"
+    elif "network_pred.0.weight" in state:
+        table, recipe, changes = PRETRAINING, "cpc_transformer/resnet18_5pred3_ucf101.yaml", AS_TRAINED
+    else:
+        raise UserError(
+            "the checkpoint has neither network_pred.0.weight, as CPC's pretraining has, nor final_fc.1.weight, as its "
+            "classifier has: choose another --from"
+        )
     parts, used, left = renamed(state, table)
     tensors: dict[str, list[Tensor]] = {}
     for name in sorted(parts):  # queries before keys before values

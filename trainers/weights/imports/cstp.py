@@ -103,11 +103,7 @@ HEADS = rules("""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Copy all tensors unchanged.
-
-    The recipes are those for UCF101, or HMDB51 for an R(2+1)D classifier with 51 classes. UserError for keys that no
-    rule matches, for two names of a tensor that differ, and for a checkpoint of something else.
-    """
+    """Copy all tensors unchanged. The recipes are those for UCF101; HMDB51 for an R(2+1)D classifier of 51 classes."""
     backbone, table = network_of(state)
     networks = rules(table, "online_net.", "backbone.", **PLACES)
     networks += rules(table, "target_net.", "target_backbone.", **PLACES)
@@ -144,7 +140,6 @@ def depth(state: Mapping[str, Tensor]) -> str:
     """Return the 3D-ResNet with as many blocks as the checkpoint."""
     blocks = {match[1] for key in state if (match := re.match(r"online_net\.layer3\.(\d+)\.", key))}
     if len(blocks) not in DEPTHS:
-        raise UserError(
-            f"a 3D-ResNet with {counted(len(blocks), 'block')} in its layer3; there are {', '.join(DEPTHS.values())}"
-        )
+        count = counted(len(blocks), "block")
+        raise UserError(f"a 3D-ResNet with {count} in its layer3; there are {', '.join(DEPTHS.values())}")
     return DEPTHS[len(blocks)]

@@ -23,8 +23,7 @@ TABLE = rules(RESNET3D, "backbone.", "backbone.") + rules("""
 def convert(state: Mapping[str, Tensor]) -> Imported:
     """Copy all tensors unchanged, and add batch norm statistics if there are none.
 
-    The recipe is the one for Kinetics, whose checkpoints cannot be told from UCF101's. UserError for keys that no rule
-    matches, for two names of a tensor that differ, and for a checkpoint of something else.
+    The recipe is the one for Kinetics, whose checkpoints cannot be told from UCF101's.
     """
     if "final_fc.1.weight" in state:
         raise UserError("this is DPC's classifier, which has no counterpart here: import the pretraining, and finetune")

@@ -1,15 +1,15 @@
-"""The scalar loss terms of Static and Dynamic Concepts (specs/concepts.md 4).
+"""The views, the attention and the loss terms of Static and Dynamic Concepts (specs/concepts.md 3, 4).
 
-Axis 0 of the arguments is the view, axis 1 one of this rank's B samples; N counts the samples of all ranks. Each term
-is a mean over samples, so its mean over ranks equals that of one process with the whole batch, except `local_contrast`
-with the negatives of one rank.
+Axis 0 of a term's arguments is the view, axis 1 one of this rank's B samples; N counts the samples of all ranks. Each
+term is a mean over samples, so its mean over ranks equals that of one process with the whole batch, except
+`local_contrast` with the negatives of one rank.
 """
 
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.distributed import all_gather, rank, world_size
 from nets.losses import top1
@@ -21,15 +21,46 @@ MARGIN = 1.4
 EPSILON, ITERATIONS = 0.05, 3  # of Sinkhorn-Knopp
 
 
+def six_views(clips: Tensor, stills: Tensor, *, wrapped: bool) -> Tensor:
+    """Stack two clips, two stills repeated in time, two clips of differences: (6*B, 3, T, H, W), channels-last."""
+    clips_MTHWC, stills_MTHWC = (views.transpose(0, 1).movedim(2, -1).flatten(0, 1) for views in (clips, stills))
+    difference_MTHWC = clips_MTHWC - clips_MTHWC.roll(1, dims=1)
+    if not wrapped:
+        difference_MTHWC[:, 0] = difference_MTHWC[:, 1]
+    views_MTHWC = torch.cat([clips_MTHWC, stills_MTHWC.expand_as(clips_MTHWC), difference_MTHWC])
+    return views_MTHWC.movedim(-1, 1)
+
+
+class ConceptAttention(nn.Module):
+    """Slot attention with concepts as slots: they compete for each position, then average what they won (3.4)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.project_q = nn.Linear(dim, dim, bias=False)
+        self.project_k = nn.Linear(dim, dim, bias=False)
+        self.project_v = nn.Linear(dim, dim, bias=False)
+        self.norm_inputs = nn.LayerNorm(dim)
+        self.norm_templates = nn.LayerNorm(dim)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, dim))
+
+    def forward(self, maps_BCTHW: Tensor, templates_NC: Tensor) -> Tensor:
+        """Attend from concepts (N, C) to maps (B, C, T, H, W); return one feature per concept, (B, N, C)."""
+        tokens_BLC = self.norm_inputs(maps_BCTHW.flatten(2).transpose(1, 2))
+        keys_BLC, values_BLC = self.project_k(tokens_BLC), self.project_v(tokens_BLC)
+        queries_NC = self.project_q(self.norm_templates(templates_NC)) * templates_NC.shape[1] ** -0.5
+        weights_BLN = F.linear(keys_BLC, queries_NC).softmax(-1) + 1e-8
+        weights_BLN = weights_BLN / weights_BLN.sum(1, keepdim=True)
+        attended_BNC: Tensor = weights_BLN.transpose(1, 2) @ values_BLC + templates_NC
+        update_BNC: Tensor = self.mlp(self.norm_mlp(attended_BNC))
+        return attended_BNC + update_BNC
+
+
 def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Tensor]:
     """Compute InfoNCE from each clip to the key of its video's other clip, among N videos (4.1).
 
-    Args:
-        queries_2BD: unit vectors of both clips.
-        keys_N2D: the same for all ranks, in rank order, without gradient.
-
-    Returns:
-        The loss, a mean over both clips (ln N at chance), and the top-1 accuracy.
+    Queries are unit vectors of both clips, keys the same for all ranks, in rank order, without gradient. Returns the
+    loss, a mean over both clips (ln N at chance), and the top-1 accuracy.
     """
     logits_2BN = torch.einsum("vbd,nvd->vbn", queries_2BD, keys_N2D.flip(1)) / INSTANCE_TEMPERATURE
     samples = queries_2BD.shape[1]
@@ -41,9 +72,8 @@ def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Te
 def alignment(scores_VBK: Tensor, balanced_VMK: Tensor) -> Tensor:
     """Compute the cross-entropy of each view's concepts with the Sinkhorn codes of the other views (4.2).
 
-    Args:
-        scores_VBK: cosines of this rank's samples with the concepts.
-        balanced_VMK: what Sinkhorn balances, without gradient: `scores_VBK`, then others.
+    `scores_VBK` are cosines of this rank's samples with the concepts. Sinkhorn balances them and the others after them
+    in `balanced_VMK`, without gradient.
     """
     views, samples, _ = scores_VBK.shape
     codes_VBK = sinkhorn(balanced_VMK)[:, :samples]
@@ -67,11 +97,8 @@ def local_contrast(attended_2BNC: Tensor, scores_2BN: Tensor, negatives: Literal
     """Compute a margin loss between two clips' features of a concept; other samples are negatives (4.5).
 
     Only concepts that are active in both clips of the query's sample count. Needs at least 2 samples and 10 concepts.
-
-    Args:
-        attended_2BNC: features of N concepts, from `ConceptAttention`.
-        scores_2BN: cosines with these concepts; they get no gradient.
-        negatives: the other samples are those of this rank, or of all ranks.
+    `attended_2BNC` are features of N concepts, from `ConceptAttention`; the cosines with these, `scores_2BN`, get no
+    gradient. The other samples are those of this rank, or of all ranks.
     """
     attended_2BNC, scores_2BN = F.normalize(attended_2BNC, dim=-1), scores_2BN.detach()
     active_BN = (scores_2BN > scores_2BN.topk(ACTIVE).values[..., -1:]).all(0)
@@ -92,13 +119,8 @@ def sinkhorn(scores_BK: Tensor) -> Tensor:
     """Assign B samples softly to K concepts, with about equal shares for all concepts (SwAV, arXiv 2006.09882).
 
     The columns of exp(scores / EPSILON) are scaled to equal sums and its rows to a sum of 1, alternately. In log space
-    each is a log-softmax along one axis, so no score overflows.
-
-    Args:
-        scores_BK: float32 (..., B, K).
-
-    Returns:
-        The same shape. Rows sum to 1; columns to B/K, up to the error left after ITERATIONS.
+    each is a log-softmax along one axis, so no score overflows. Shapes are (..., B, K); rows of the result sum to 1,
+    columns to B/K, up to the error left after ITERATIONS.
     """
     log_BK = scores_BK.float() / EPSILON
     for _ in range(ITERATIONS):
