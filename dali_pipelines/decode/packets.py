@@ -74,7 +74,10 @@ def _pictures(clip: EncodedClip) -> Iterator[VideoFrame]:
 
 
 def _packet(picture: memoryview) -> "Packet[Stream]":
-    return Packet(picture)  # type: ignore[arg-type]  # the stubs accept only bytes
+    """Copy a picture's bytes to a packet, which ends in FFmpeg's padding of zeros: decoders read past the last byte."""
+    packet: Packet[Stream] = Packet(len(picture))
+    packet.update(picture)  # type: ignore[arg-type]  # the stubs accept only bytes
+    return packet
 
 
 @lru_cache(maxsize=HEADERS)

@@ -159,8 +159,11 @@ class Source:
         return shortfall is not None if missing is None else missing > MAX_MISSING
 
     def _is_encrypted(self) -> bool:
-        with Source(self.place) as again:
-            return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+        try:
+            with Source(self.place) as again:
+                return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+        except (FFmpegError, OSError):  # the container is damaged, so it was not the decoder that failed
+            return False
 
 
 def _crop(container: InputContainer, stream: VideoStream) -> str:

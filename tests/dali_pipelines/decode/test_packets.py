@@ -1,5 +1,6 @@
 """Decode fragments without a demuxer, against PyAV's demuxer on the same bytes."""
 
+import ctypes
 import io
 from collections.abc import Iterable
 
@@ -124,3 +125,9 @@ def test_a_fragment_shorter_than_its_head_says_is_refused(tmp_path):
     shorter = (body - 5).to_bytes(4, "big") + data[first.offset + moof + 4 : first.offset + first.size - 5]
     with pytest.raises(ValueError, match="ends within a frame"):
         pictures(data[: first.offset + moof] + shorter, layout.init_size, [first])
+
+
+def test_packets_end_in_ffmpegs_padding():
+    """AV_INPUT_BUFFER_PADDING_SIZE is 64: decoders read that far past the last byte, and show it if that is damaged."""
+    packet = packets._packet(memoryview(bytes([255]) * 200)[:100])
+    assert ctypes.string_at(packet.buffer_ptr, 100 + 64) == bytes([255]) * 100 + bytes(64)

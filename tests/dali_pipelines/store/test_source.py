@@ -57,6 +57,29 @@ def test_broken_sources_are_refused_with_a_one_line_reason(tmp_path, name):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "of_frame", "damaged", "reason"),
+    [
+        ("a.y4m", ["-c:v", "rawvideo"], b"FRAME\n", b"FLAME\n", "Invalid data found"),
+        ("a.ivf", ["-c:v", "libvpx"], (5).to_bytes(8, "little"), b"\0\0\0\xc0" * 3, "Cannot allocate memory"),
+    ],
+)
+def test_a_damaged_container_is_refused_like_damaged_frames(tmp_path, name, codec, of_frame, damaged, reason):
+    """The search for encryption reads the container again, and fails at the same place."""
+    path = tmp_path / name
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64", "-frames:v", "8", "-pix_fmt", "yuv420p", *codec, path)
+    data = path.read_bytes()
+    if name == "a.ivf":  # a frame's head is its size and its number
+        at = data.index(of_frame, 32) - 4
+        path.write_bytes(data[:at] + damaged + data[at + 12 :])
+    else:
+        parts = data.split(of_frame)
+        path.write_bytes(of_frame.join(parts[:6]) + damaged + of_frame.join(parts[6:]))
+    with pytest.raises(VideoError, match=rf"^decode error after 5 frames: {reason}") as raised:
+        decoded_frames(path)
+    assert raised.value.__cause__ is None or "memory" not in reason
+
+
 def test_damage_in_the_middle_is_refused(tmp_path):
     path = make_video(tmp_path / "a.mp4", frames=60, size=(320, 240))
     content = np.fromfile(path, np.uint8)
