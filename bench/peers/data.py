@@ -4,7 +4,6 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import av
@@ -18,7 +17,7 @@ from bench.peers.transforms import Transforms, transforms_of
 from dali_pipelines.decode.cut import Region
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.boxes import Box
-from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.index import Index
@@ -125,8 +124,7 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
         epoch, place = order.at(step)
         for row in order.rows(epoch, place).tolist():
             info = loader.index.info(row)
-            draw = partial(generator, order.seed, Stream.SAMPLE, epoch, row)
-            plan = loader.task.plan(info, draw())
+            plan = plan_of_row(loader.index, loader.task, seed=order.seed, epoch=epoch, row=row)
             stored = info.width, info.height
             size = stored if prepared else SOURCE_SIZE
             views = [
@@ -136,7 +134,7 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
                     transforms=transforms,
                 )
                 for view, region, transforms in zip(
-                    program.views, program.regions(plan), transforms_of(loader.task, info, plan, draw()), strict=True
+                    program.views, program.regions(plan), transforms_of(program, plan), strict=True
                 )
             ]
             files = (video_path(root, info.name), equal_zip(root, info.name)) if prepared else sources(root, info.name)

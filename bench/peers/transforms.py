@@ -4,7 +4,7 @@ The order is that of every task's `graph`: paste, rotate, colors, blur, normaliz
 (`bench.peers.opencv`, `bench.peers.torchvision`); steps that change nothing are left out, as in the graphs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,11 +13,9 @@ from torch import Tensor
 
 from dali_pipelines.pixels.color import SCALED, WITH_MEAN, Recolor
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
-from dali_pipelines.pixels.operation import View
+from dali_pipelines.pixels.operation import Plan, View
+from dali_pipelines.pixels.program import Program
 from dali_pipelines.plan.color_map import gain, shift
-from dali_pipelines.plan.patches import Patches
-from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.tasks import Task, ctp
 
 
 @dataclass(frozen=True)
@@ -94,48 +92,34 @@ def apply_transforms(frames: Any, transforms: Transforms, library: Library) -> T
     return library.normalize(frames, transforms.mean, transforms.std)
 
 
-def transforms_of(
-    task: Task, video: VideoInfo, plan: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> list[Transforms]:
-    """Return the transforms of each view of a plan, for tasks whose graph takes no arrays other than those read here.
-
-    rng: the generator of `plan`, at its start: CtP's patches and colors are read before they become arrays.
-    """
-    views = task.program.views
-    mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[task.program.normalization])
-    if task.name == "ctp":
-        patches, steps = _ctp_transforms(task, video, rng)
-        return [Transforms(patches, 0.0, steps, 0.0, mean, std)]
-    rot90, degrees, sigmas = (plan.get(name, np.zeros(len(views))) for name in ("rot90", "degrees", "sigma"))
+def transforms_of(program: Program, plan: Plan) -> list[Transforms]:
+    """Return the transforms of each view of a plan, for tasks whose graph takes no arrays but those read here."""
+    mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[program.normalization])
+    rot90, degrees, sigmas = (plan.get(name, np.zeros(len(program.views))) for name in ("rot90", "degrees", "sigma"))
     rotations = (90 * rot90 + degrees) % 360
+    patches = list(_patches(plan)) if "patch_box" in plan else []
     return [
-        Transforms([], float(rotations[v]), _changing(_colors_of(plan, view)), float(sigmas[v]), mean, std)
-        for v, view in enumerate(views)
+        Transforms(patches, float(rotations[v]), list(_colors(plan, view)), float(sigmas[v]), mean, std)
+        for v, view in enumerate(program.views)
     ]
 
 
-def _ctp_transforms(task: Task, video: VideoInfo, rng: np.random.Generator) -> tuple[list[Patch], list[Colors]]:
-    drawn = ctp.draw(video, rng, task.cfg)
-    maps = (
-        [drawn.tint] * len(drawn.frames),
-        [shift(levels) for levels in drawn.brightness.tolist()],
-        [gain(factor) for factor in drawn.contrast.tolist()],
-    )
-    return list(_patches(drawn.patches)), [c for map_ in maps for c in _changing(Recolor.arrays(map_))]
+def _patches(plan: Plan) -> Iterator[Patch]:
+    """Yield the patches of `pixels.paste.PastePatches`."""
+    names = ("start", "shape", "mask", "box", "opacity")
+    for start, shape, mask, boxes, opacity in zip(*(plan[f"patch_{name}"] for name in names), strict=True):
+        (frame, y, x), (_, height, width) = start.tolist(), shape.tolist()
+        shown = enumerate(zip(boxes.tolist(), (255 * opacity).tolist(), strict=True))
+        places = [(t, (left, top, left + w, top + h), alpha) for t, ((top, left, h, w), alpha) in shown if alpha]
+        yield Patch(frame, (x, y, x + width, y + height), mask[:height, :width, 0] / np.float32(255), places)
 
 
-def _patches(patches: Patches) -> Iterator[Patch]:
-    for one in patches.paste_order.tolist():
-        boxes, opacity, frame = patches.boxes[one].tolist(), patches.opacity[one].tolist(), patches.source_frame[one]
-        places = [(t, tuple(box), alpha) for t, (box, alpha) in enumerate(zip(boxes, opacity, strict=True)) if alpha]
-        yield Patch(int(frame), tuple(boxes[frame]), patches.masks[one].astype(np.float32), places)
-
-
-def _colors_of(plan: Mapping[str, np.ndarray], view: View) -> dict[str, np.ndarray]:
-    return {name: plan[name][view.places] for name in plan if name.startswith("color_")}
-
-
-def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colors]:
-    """Return the colors of `pixels.color.Recolor`, or [] if they change nothing."""
-    kind = int(arrays["color_kind"].max()) if arrays else 0
-    return [Colors(kind, *(arrays[f"color_{part}"] for part in ("matrix", "pivot", "offset")))] if kind else []
+def _colors(plan: Plan, view: View) -> Iterator[Colors]:
+    """Yield the color changes of a view that change something, in order."""
+    changes = [{name: plan[name][view.places] for name in plan if name.startswith("color_")}]
+    for name, make in (("brightness", shift), ("contrast", gain)):
+        if name in plan:
+            changes.append(Recolor.arrays([make(value) for value in plan[name][view.places].tolist()]))
+    for arrays in changes:
+        if arrays and (kind := int(arrays["color_kind"].max())):
+            yield Colors(kind, *(arrays[f"color_{part}"] for part in ("matrix", "pivot", "offset")))

@@ -1,7 +1,6 @@
 """One view of a video as in CtP's baselines: MemDPC, MoCo, 3D-RotNet and SpeedNet (specs/ctp.md 1.2 to 1.5)."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -28,21 +27,20 @@ class AspectReference:
         return FIXED_ASPECT if self.fixed_aspect else None
 
 
-class ViewConfig(Protocol):
-    """The settings of a task's Config for its views."""
+@dataclass(frozen=True)
+class ViewSettings:
+    """What these tasks' recipes say of a view."""
 
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def short_sides(self) -> tuple[int, ...]: ...
-
-    @property
-    def flip_prob(self) -> float: ...
+    size: int = 112
+    """Side of the square crop, pixels."""
+    short_sides: tuple[int, ...] = (112, 128, 144)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    flip_prob: float = 0.5
+    """Probability of mirroring a view left to right, in all frames."""
 
 
 def baseline_view(
-    video: VideoInfo, rng: np.random.Generator, cfg: ViewConfig, *, aspect: float | None = None
+    video: VideoInfo, rng: np.random.Generator, cfg: ViewSettings, *, aspect: float | None = None
 ) -> tuple[np.ndarray, ColorMap]:
     """Draw a crop, float32 (2, 2) as in `plan.crops`, and the colors for all frames of a view.
 

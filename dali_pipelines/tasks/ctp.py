@@ -11,11 +11,10 @@ from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Schema
 from dali_pipelines.pixels.paste import PastePatches
 from dali_pipelines.pixels.program import Program, consecutive_views
-from dali_pipelines.plan.color_map import ColorMap
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.jitter import hue_saturation, varying
-from dali_pipelines.plan.patches import Patches, draw_patches
+from dali_pipelines.plan.patches import draw_patches
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Annotations
 
@@ -63,20 +62,8 @@ class Config:
             require(0 <= getattr(self, key) <= most, key, getattr(self, key), f"from 0 to {most}")
 
 
-@dataclass(frozen=True)
-class Sample:
-    """All draws for one clip, before they become arrays."""
-
-    frames: np.ndarray
-    crop: np.ndarray
-    patches: Patches
-    tint: ColorMap
-    brightness: np.ndarray
-    contrast: np.ndarray
-
-
-def draw(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> Sample:
-    """Draw a clip. A video shorter than the span repeats its last frame."""
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """Draw the arrays of one sample, as in `Task.plan_schema`. A video shorter than the span repeats its last frame."""
     frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=cfg.strides, jitter=True)
     crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=cfg.flip_prob)
     patches = draw_patches(
@@ -92,20 +79,14 @@ def draw(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> Sample:
     tint = hue_saturation(rng, prob=0.25, degrees=24, log_saturation=0.1)
     brightness = varying(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
     contrast = varying(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
-    return Sample(frames, crop, patches, tint, brightness, contrast)
-
-
-def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """Draw the arrays of one sample, as in `Task.plan_schema`."""
-    sample = draw(video, rng, cfg)
     return {
-        "frames": sample.frames,
-        **CropResize.arrays([sample.crop]),
-        **Recolor.arrays([sample.tint] * cfg.num_frames),
-        "brightness": sample.brightness.astype(np.float32),
-        "contrast": sample.contrast.astype(np.float32),
-        "boxes": sample.patches.boxes.astype(np.float32),
-        **PastePatches.arrays(sample.patches),
+        "frames": frames,
+        **CropResize.arrays([crop]),
+        **Recolor.arrays([tint] * cfg.num_frames),
+        "brightness": brightness.astype(np.float32),
+        "contrast": contrast.astype(np.float32),
+        "boxes": patches.boxes.astype(np.float32),
+        **PastePatches.arrays(patches),
     }
 
 

@@ -8,22 +8,16 @@ from configs.checks import check_view
 from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import AspectReference, baseline_view
+from dali_pipelines.plan.views import AspectReference, ViewSettings, baseline_view
 from dali_pipelines.tasks.dpc import Blocks, annotate, batch_schema, min_frames, program
 
 __all__ = ["Config", "annotate", "batch_schema", "min_frames", "plan", "program"]
 
 
 @dataclass(frozen=True)
-class Config(Blocks):
+class Config(ViewSettings, Blocks):
     """The plan of MemDPC; the defaults are the original's (specs/ctp.md 1.2)."""
 
-    size: int = 112
-    """Side of the square crop, pixels."""
-    short_sides: tuple[int, ...] = (112, 128, 144)
-    """Short sides, in pixels, that the video is scaled to before the crop."""
-    flip_prob: float = 0.5
-    """Probability of mirroring all blocks left to right."""
     reference: AspectReference = field(default_factory=AspectReference)
     """The original's flaws, each off by default."""
 

@@ -12,26 +12,20 @@ from dali_pipelines.pixels.operation import Schema
 from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import AspectReference, baseline_view
+from dali_pipelines.plan.views import AspectReference, ViewSettings, baseline_view
 from dali_pipelines.tasks import Annotations
 
 VIEWS = ("query", "key")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ViewSettings):
     """The plan of MoCo; the defaults are the original's (specs/ctp.md 1.3)."""
 
     num_frames: int = 16
     """Frames of a clip, T."""
-    size: int = 112
-    """Side of the square crop, pixels."""
     strides: tuple[int, ...] = (1, 2, 3, 4)
     """Frame steps to draw from, one for each clip."""
-    short_sides: tuple[int, ...] = (112, 128, 144)
-    """Short sides, in pixels, that the video is scaled to before the crop."""
-    flip_prob: float = 0.5
-    """Probability of mirroring a clip left to right."""
     reference: AspectReference = field(default_factory=AspectReference)
     """The original's flaws, each off by default."""
 

@@ -13,7 +13,7 @@ from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.pixels.rotate import Rot90, Translate
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import AspectReference, baseline_view
+from dali_pipelines.plan.views import AspectReference, ViewSettings, baseline_view
 from dali_pipelines.tasks import Annotations
 
 SHIFTS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], np.float32)
@@ -30,19 +30,16 @@ class Reference(AspectReference):
 
 
 @dataclass(frozen=True)
-class Config:
-    """The plan of 3D-RotNet; the defaults are those of CtP's baseline (specs/ctp.md 1.4)."""
+class Config(ViewSettings):
+    """The plan of 3D-RotNet; the defaults are those of CtP's baseline (specs/ctp.md 1.4).
+
+    Clips are mirrored before they are rotated.
+    """
 
     num_frames: int = 16
     """Frames of a clip, T."""
-    size: int = 112
-    """Side of the square crop, pixels."""
     strides: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Frame steps to draw from."""
-    short_sides: tuple[int, ...] = (112, 128, 144)
-    """Short sides, in pixels, that the video is scaled to before the crop."""
-    flip_prob: float = 0.5
-    """Probability of mirroring the clip left to right, before it is rotated."""
     reference: Reference = field(default_factory=Reference)
     """The original's flaws, each off by default."""
 

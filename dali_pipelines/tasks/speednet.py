@@ -12,7 +12,7 @@ from dali_pipelines.pixels.operation import Schema
 from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.frames import clip_at_speed
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import baseline_view
+from dali_pipelines.plan.views import ViewSettings, baseline_view
 from dali_pipelines.tasks import Annotations
 
 SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
@@ -21,7 +21,7 @@ STRIDES = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ViewSettings):
     """The plan of SpeedNet; the defaults are those of CtP's baseline (specs/ctp.md 1.5).
 
     A video shorter than a class needs (61 frames for 16 at speed 4) repeats its last frame, so the point where the
@@ -30,12 +30,6 @@ class Config:
 
     num_frames: int = 16
     """Frames of a clip, T."""
-    size: int = 112
-    """Side of the square crop, pixels."""
-    short_sides: tuple[int, ...] = (112, 128, 144)
-    """Short sides, in pixels, that the video is scaled to before the crop."""
-    flip_prob: float = 0.5
-    """Probability of mirroring the clip left to right."""
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
