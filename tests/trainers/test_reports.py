@@ -12,7 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.preview import png
+from dali_pipelines.preview import sheet
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
 from tests.helpers.loop import STEPS, history, lines, run, write_recipe
@@ -73,9 +73,9 @@ def test_the_input_picture_shows_the_networks_boxes(vp9_store, monkeypatch):
 
     def record(samples, frames):
         drawn.extend(samples)
-        return png(samples, frames)
+        return sheet(samples, frames)
 
-    monkeypatch.setattr(pictures, "png", record)
+    monkeypatch.setattr(pictures, "sheet", record)
     loader = ClipLoader(vp9_store, Task("ctp", ctp.Config(strides=(1,))), batch_size=5, seed=3)
     batches = [*loader, *loader]  # two epochs
     picture = pictures.draw(loader, batches[-1])
