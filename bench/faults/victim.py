@@ -45,7 +45,7 @@ MARKED: tuple[tuple[Any, str, str], ...] = (
     (Metrics, "add", "log"),
     (Metrics, "flush", "log"),
     (loop, "save", "checkpoint"),
-    (checkpoint, "_write", "write"),
+    (torch, "save", "write"),
     (checkpoint, "sync", "fsync"),
     (run, "sync", "fsync"),
     (files, "sync", "fsync"),

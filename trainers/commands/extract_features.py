@@ -27,7 +27,7 @@ from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
 from trainers.engine.devices import enough_memory
-from trainers.engine.distributed import Ranks, exit_status, start
+from trainers.engine.distributed import exit_status, start
 from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
 from trainers.evaluation.videos import BATCH_AND_WAY_OUT
@@ -58,22 +58,9 @@ def main(argv: list[str]) -> int:
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder: give the name of a file")
     with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
-        return work(args, ranks)
-
-
-def work(args: argparse.Namespace, ranks: Ranks) -> int:
-    """Extract the features, write them, and return the exit status."""
-    ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
-    features = extract_features(
-        args.checkpoint,
-        args.sources,
-        clips=args.clips,
-        crops=args.crops,
-        num_frames=args.frames,
-        stride=args.stride,
-        workers=args.workers,
-        ranks=ranks,
-    )
+        ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
+        views = {"clips": args.clips, "crops": args.crops, "num_frames": args.frames, "stride": args.stride}
+        features = extract_features(args.checkpoint, args.sources, **views, workers=args.workers, ranks=ranks)
     unreadable = features.unreadable
     if ranks.rank == 0:
         save(args.out, features)

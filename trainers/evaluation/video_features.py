@@ -80,14 +80,12 @@ def extract_features(
     found = open_videos([location(source) for source in sources], ranks, workers=workers)
     data = Data(root=str(found.index.root), workers=workers)
     (features,) = extract([backbone.to(ranks.device)], found.index, cfg, ranks, data)
-    names = [*features.names, *found.failed]
-    values = np.full((len(names), features.values.shape[1]), np.nan, np.float32)
-    values[: len(features.values)] = features.values
-    order = sorted(range(len(names)), key=names.__getitem__)
+    names, readable = sorted(found.labels), dict(zip(features.names, features.values, strict=True))
+    missing = np.full(features.values.shape[1], np.nan, np.float32)
     return VideoFeatures(
-        names=[names[row] for row in order],
-        values=values[order],
-        labels=np.array([found.labels[names[row]] for row in order], np.int64),
+        names=names,
+        values=np.stack([readable.get(name, missing) for name in names]),
+        labels=np.array([found.labels[name] for name in names], np.int64),
         class_names=found.index.class_names,
         unreadable=dict(sorted({**found.failed, **features.unreadable}.items())),
         settings={**weights.facts, "views": asdict(cfg), "clipfeed": version("clipfeed")},
