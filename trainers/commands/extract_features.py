@@ -56,6 +56,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder: give the name of a file")
+    if args.out.suffix != ".npz":  # else a slip would replace a video or a checkpoint
+        parser.error(f"--out {args.out}: must end in .npz")
     return args
 
 

@@ -40,6 +40,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
     require_least(parser, args, clips=1, frames=1, stride=1)
+    if args.json and args.json.suffix != ".json":  # else a slip would replace a list or a recipe
+        parser.error(f"--json {args.json}: must end in .json")
     return args
 
 
