@@ -75,7 +75,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup
         print("interrupted", file=sys.stderr)
         status = 130
-    except (UserError, OSError, ModuleNotFoundError, UnicodeEncodeError) as error:
+    except (UserError, OSError, MemoryError, ModuleNotFoundError, UnicodeEncodeError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(128 + signal.SIGPIPE)
         if debug or (isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8"):
@@ -113,6 +113,8 @@ def _in_words(error: Exception) -> str:
         return f"the encoding of this locale, {error.encoding}, has no {letters}: set PYTHONUTF8=1"
     if isinstance(error, OSError) and error.errno in LIMITS:
         return f"{error}: {LIMITS[error.errno]}"
+    if isinstance(error, MemoryError):  # of Python or NumPy, which says how much it wanted
+        return f"{str(error) or 'out of memory'}: {LIMITS[errno.ENOMEM]}"
     return how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
 
 

@@ -36,6 +36,9 @@ def test_a_probe_needs_a_run_and_clips(tmp_path, option, refused, capsys):
     with pytest.raises(SystemExit, match="2"):
         probe.main([*needed, option, "0"])
     assert capsys.readouterr().err.endswith(f"error: {option} 0: at least 1\n")
+    with pytest.raises(SystemExit, match="2"):
+        probe.main([*needed, "--json", "train.txt"])
+    assert capsys.readouterr().err.endswith("error: --json train.txt: must end in .json\n")
 
 
 def test_under_torchrun_an_error_is_printed_once(vp9_store, tmp_path):

@@ -26,6 +26,8 @@ from trainers.engine.optimizers import make_optimizer
 pytestmark = pytest.mark.slow
 
 MIRROR = new_files(ROOT / "docs" / "extending.md")["dali_pipelines/tasks/mirror.py"]
+FEWEST = "def min_frames(cfg):\n    2\n\n\ndef program("
+OUTSIDE = "frames of plan go from -1 to 48; the video has 50 frames"
 MADE = "the program makes clips of 8 frames of 3 x 64 x 64"
 
 
@@ -65,6 +67,13 @@ def task(package: Path, *changes: tuple[str, str]) -> Task:
         ("length=cfg.num_frames", "length=cfg.num_frames - 1", "frames of plan is int32 (7,); the"),
         ('"labels"', '"order"', "the loader has arrays named order: choose another name"),
         ('"labels"', '"crop_end"', "the program has arrays named crop_end: choose another name"),
+        ("strides=STRIDES, jitter=False)", "strides=(99,), jitter=False) - 1", OUTSIDE),
+        ("    return {\n", "    drawn = {\n", "plan returned NoneType, not dict: see docs/extending.md"),
+        ("    return consecutive", "    consecutive", "program returned NoneType, not Program: see docs/extending.md"),
+        ('    return {"clips"', '    {"clips"', "batch_schema returned NoneType, not dict: see docs/extending.md"),
+        ('((), "int64")', '"int64"', "batch_schema says 'int64' of labels: give its shape and dtype, such as ((3,), "),
+        ('((), "int64")', '(1.5, "int64")', "batch_schema says (1.5, 'int64') of labels: give its shape and dtype"),
+        ('((), "int64")', '((), "integer64")', "batch_schema says ((), 'integer64') of labels: give its shape and"),
         ('"clips": (', '"videos": (', MADE + ", batch_schema says nothing"),
         (
             "(3, cfg.num_frames, cfg.size, cfg.size)",
@@ -84,6 +93,14 @@ def test_a_plan_unlike_its_schema_is_refused_before_a_network_sees_it(package, o
     video = VideoInfo(name="v", num_frames=50, width=160, height=120, fps=25.0, label=0)
     with pytest.raises(UserError, match=re.escape(f"{package / 'task' / 'data.py'}: {message}")):
         own.plan(video, np.random.default_rng(0))
+
+
+def test_other_functions_without_their_return_are_named(package):
+    own = task(package, ("\n    return Annotations(", "\n    Annotations("), ("def program(", FEWEST))
+    calls = {"annotate": lambda: own.annotate({"labels": np.array(1)}), "min_frames": lambda: own.min_frames}
+    for function, call in calls.items():
+        with pytest.raises(UserError, match=f"{function} returned NoneType, not (Annotations|int): see docs"):
+            call()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

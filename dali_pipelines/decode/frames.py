@@ -40,7 +40,7 @@ def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int
             if not missing:
                 return
     except (FFmpegError, ValueError) as error:
-        reason = str(error)
+        reason = getattr(error, "strerror", None) or str(error)  # without the number that FFmpeg has for it
     total = counted(len(numbers), "frame")
     raise ClipError(f"{len(numbers) - len(missing)} of {total} of the clip could be decoded: {reason}")
 

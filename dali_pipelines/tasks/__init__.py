@@ -26,21 +26,25 @@ A task may also be a package of your own: `task: my_pkg.my_task` in a recipe use
 """
 
 import math
+import operator
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
 from configs.plugins import import_task
+from configs.words import counted
 from dali_pipelines.pixels.operation import Nodes, Schema, to_device_of
 from dali_pipelines.pixels.program import Program
 from dali_pipelines.plan.video import VideoInfo
+
+T = TypeVar("T")
 
 RESERVED = frozenset({"row", "decoded", "media", "frames", "chroma", "matrix", "order", "index"})
 """Names of what a sample or a batch has besides a task's own arrays."""
@@ -86,12 +90,16 @@ class Task:
     def plan(self, video: VideoInfo, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw the arrays of one sample, as in `plan_schema`; UserError if the task's own `plan` draws others."""
         module = task_module(self.name)
-        drawn: dict[str, np.ndarray] = module.plan(video, rng, self.cfg)
+        drawn = _returned(self.name, "plan", module.plan(video, rng, self.cfg), dict)
         for name, (shape, dtype) in _plan_schema(self.name, self.cfg).items():
             array = np.asarray(drawn.get(name))
             if array.shape != shape or array.dtype != dtype:
                 found = f"{array.dtype} {array.shape}" if name in drawn else "missing"
                 raise UserError(f"{module.__file__}: {name} of plan is {found}; the task's schema says {dtype} {shape}")
+        first, last = drawn["frames"].min(), drawn["frames"].max()
+        if first < 0 or last >= video.num_frames:
+            has = counted(video.num_frames, "frame")
+            raise UserError(f"{module.__file__}: frames of plan go from {first} to {last}; the video has {has}")
         return drawn
 
     @property
@@ -112,8 +120,7 @@ class Task:
     @property
     def batch_schema(self) -> Schema:
         """Per-sample shape and dtype of the network's inputs."""
-        schema: Schema = task_module(self.name).batch_schema(self.cfg)
-        return schema
+        return _batch_schema(self.name, self.cfg)
 
     def graph(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
         """Build the DALI graph of a batch from the host's output; arguments as in `Program.dali`."""
@@ -124,18 +131,39 @@ class Task:
     def min_frames(self) -> int:
         """The minimum number of frames that a video needs."""
         least = getattr(task_module(self.name), "min_frames", None)
-        return least(self.cfg) if least else 1
+        return _returned(self.name, "min_frames", least(self.cfg), int) if least else 1
 
     def annotate(self, plan: dict[str, np.ndarray]) -> Annotations:
         """Return the annotations of a plan's sample."""
         annotate = getattr(task_module(self.name), "annotate", None)
-        return annotate(plan, self.cfg) if annotate else Annotations()
+        return _returned(self.name, "annotate", annotate(plan, self.cfg), Annotations) if annotate else Annotations()
+
+
+def _returned(task: str, function: str, found: object, kind: type[T]) -> T:
+    """Return what a task's function returned; UserError if it is no `kind`, as without its `return`."""
+    if not isinstance(found, kind):
+        where, got = task_module(task).__file__, type(found).__name__
+        raise UserError(f"{where}: {function} returned {got}, not {kind.__name__}: see docs/extending.md")
+    return found
 
 
 @lru_cache(maxsize=16)
 def _program(name: str, cfg: Any) -> Program:
-    program: Program = task_module(name).program(cfg)
-    return program
+    return _returned(name, "program", task_module(name).program(cfg), Program)
+
+
+@lru_cache(maxsize=16)
+def _batch_schema(name: str, cfg: Any) -> Schema:
+    module = task_module(name)
+    schema: Schema = _returned(name, "batch_schema", module.batch_schema(cfg), dict)
+    for array, kind in schema.items():
+        try:
+            shape, dtype = kind
+            _ = np.dtype(dtype), *map(operator.index, shape)
+        except (TypeError, ValueError) as error:
+            way_out = 'give its shape and dtype, such as ((3,), "int64")'
+            raise UserError(f"{module.__file__}: batch_schema says {kind!r} of {array}: {way_out}") from error
+    return schema
 
 
 @lru_cache(maxsize=16)

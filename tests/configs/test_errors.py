@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from configs.errors import run_cli, run_command
@@ -71,6 +73,20 @@ def test_exhausted_resource_names_the_limit_to_raise(monkeypatch, capsys, number
     assert end.value.code == 2
     assert f"error: [Errno {number}] {os.strerror(number)}: raise the limit" in (line := capsys.readouterr().err)
     assert limit in line
+
+
+@pytest.mark.parametrize(
+    ("fail", "wanted"),
+    [(lambda: bytearray(1 << 62), "out of memory"), (lambda: np.empty(1 << 50), "Unable to allocate 8")],
+)
+def test_a_lack_of_memory_is_one_line_with_a_way_out(monkeypatch, capsys, fail, wanted):
+    """Python and NumPy raise MemoryError, which is no OSError."""
+    monkeypatch.setattr(sys, "argv", ["clipfeed"])
+    with pytest.raises(SystemExit) as end:
+        run_cli(lambda argv: fail())
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(rf"error: {wanted}.*: raise the limit .*, or use fewer workers and smaller batches", line)
 
 
 def test_a_removed_working_folder_is_named(tmp_path):

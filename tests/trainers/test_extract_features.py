@@ -253,6 +253,7 @@ def test_invalid_options_are_refused_before_any_work(folder, tmp_path, capsys):
     needed = ["nowhere", "--checkpoint", str(folder / "a.pt"), "--out"]
     for options, message in {
         (str(tmp_path), ""): f"--out {tmp_path} is a folder: give the name of a file",
+        (str(folder / "a.pt"), ""): f"--out {folder / 'a.pt'}: must end in .npz",  # it was replaced
         (str(tmp_path / "x.npz"), "--clips=0"): "--clips 0: at least 1",
         (str(tmp_path / "x.npz"), "--clips=many"): "argument --clips: ",
         (str(tmp_path / "x.npz"), "--workers=-1"): "--workers -1: at least 0",

@@ -57,6 +57,8 @@ def main(argv: list[str]) -> int:
     require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder: give the name of a file")
+    if args.out.suffix != ".npz":  # else a slip would replace a video or a checkpoint
+        parser.error(f"--out {args.out}: must end in .npz")
     with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
         views = {"clips": args.clips, "crops": args.crops, "num_frames": args.frames, "stride": args.stride}

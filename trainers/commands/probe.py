@@ -41,6 +41,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
     require_least(parser, args, clips=1, frames=1, stride=1)
+    if args.json and args.json.suffix != ".json":  # else a slip would replace a list or a recipe
+        parser.error(f"--json {args.json}: must end in .json")
     if not args.work_dir.is_dir():
         raise UserError(f"no run at {args.work_dir}; make one with clipfeed pretrain --work-dir")
     weights = read(args.work_dir)
