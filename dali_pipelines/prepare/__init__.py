@@ -85,7 +85,7 @@ def _prepare(options: argparse.Namespace) -> int:
         finish_moves(out, journal)
         packer = None
         if options.shards:
-            packer = Packer(out, journal, labels, options.shards, prefix=part.prefix if part else "")
+            packer = Packer(out, journal, labels, options.shards, prefix=f"{part.number:05d}-" if part else "")
             packer.add_loose(videos.keys() - {job.name for job in jobs})
             jobs.sort(key=lambda job: name_hash(job.name))
         run = partial(ENGINES[options.engine], workers=min(options.workers, max(len(jobs), 1)))
