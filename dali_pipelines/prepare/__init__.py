@@ -5,8 +5,7 @@ Videos are files or folders of numbered pictures (ID/00001.jpg ...), also inside
 Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason), and overwrites no file that it
 did not make. The same command resumes an interrupted run, and handles only videos that are new, have changed, or failed
 for a passing cause: a crash, memory, the disk, a permission. The dataset holds what the last command's sources hold.
-`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares part of them, `--missing` names unfinished
-parts, `--merge` combines all parts. Exit status: 0; 3 if videos were quarantined; 2 if none are left.
+Exit status: 0; 3 if videos were quarantined; 2 if none are left.
 """
 
 import argparse

@@ -101,8 +101,9 @@ class Source:
                 time = frame.time or 0.0
                 begin, end = min(begin, time), max(end, time + float(frame.duration * (frame.time_base or 0)))
         except FFmpegError as error:
-            if self._is_encrypted():
-                raise VideoError("is encrypted") from error
+            with Source(self.place) as again:
+                if any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9)):
+                    raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
             # Some decoders report damage as "Operation not permitted", or as "Cannot allocate memory" for a size that
             # it claims. Neither says anything about read permission or free memory.
@@ -157,10 +158,6 @@ class Source:
         except OSError as error:
             raise VideoError(f"its end cannot be read: {error.strerror or error}") from error
         return shortfall is not None if missing is None else missing > MAX_MISSING
-
-    def _is_encrypted(self) -> bool:
-        with Source(self.place) as again:
-            return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
 
 
 def _crop(container: InputContainer, stream: VideoStream) -> str:
