@@ -55,20 +55,16 @@ class Names:
         """Return the name most similar to a written one, None if none is similar."""
         base = parts_of(without_suffix(written))[-1:]
         of_base = [name for name in self.names if parts_of(name)[-1:] == base][:200]
-        place = bisect.bisect([key for key, _ in self._by_base], "".join(base))
-        around = [name for _, name in self._by_base[max(place - 100, 0) : place + 100]]
+        by_base = sorted((name.rpartition("/")[2], name) for name in self.names)
+        place = bisect.bisect(by_base, ("".join(base), ""))
+        around = [name for _, name in by_base[max(place - 100, 0) : place + 100]]
         cutoff = 0.0 if of_base else 0.75
-        return next(
-            iter(difflib.get_close_matches(without_suffix(written), of_base or around, n=1, cutoff=cutoff)), None
-        )
+        near = difflib.get_close_matches(without_suffix(written), of_base or around, n=1, cutoff=cutoff)
+        return near[0] if near else None
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.names)}
-
-    @cached_property
-    def _by_base(self) -> list[tuple[str, str]]:
-        return sorted((name.rpartition("/")[2], name) for name in self.names)
 
     @cached_property
     def _exact(self) -> "_Keys":
