@@ -40,11 +40,12 @@ class Names:
         row = self._rows.get(written, self._rows.get(stem))
         if row is not None:
             return row
-        parts = parts_of(written)
-        stems = [*parts[:-1], without_suffix(parts[-1])] if parts else []
+        if not (parts := parts_of(written)):
+            return None
+        stems = [*parts[:-1], without_suffix(parts[-1])]
         forms = [parts] if stems == parts else [parts, stems]
-        row = self._exact.find(forms) if parts else None
-        return self._loose.find(forms) if parts and row is None else row
+        row = self._exact.find(forms)
+        return self._loose.find(forms) if row is None else row
 
     def candidates(self, written: str) -> list[str]:
         """Return the names that an ambiguous name matches, for an error message."""

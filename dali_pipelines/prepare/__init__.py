@@ -103,10 +103,8 @@ def _prepare(options: argparse.Namespace) -> int:
     ):
         print(line)
     if not records and not part:
-        path, reason = next(iter(quarantined.items()))
-        where = folder / QUARANTINE_FILE
-        count = counted(len(videos), "video")
-        raise UserError(f"0 of {count} can be used, see {where}; {shown(path)}: {shown(reason)}")
+        why = ": ".join(map(shown, next(iter(quarantined.items()))))
+        raise UserError(f"0 of {counted(len(videos), 'video')} can be used, see {folder / QUARANTINE_FILE}; {why}")
     if part:
         return _status(folder, len(quarantined), len(videos))
     return _finish(Index.load(out), len(quarantined))
