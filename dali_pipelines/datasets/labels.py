@@ -26,12 +26,9 @@ def read_labels(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the class id of each name (-1: none) and the class names.
 
-    Args:
-        rule: "folders" (the first level that is not a split), "none", or the path of a list with labels.
-        given: labels that came with some of the videos; if there are any, "folders" uses them instead of the folders.
-
-    Raises:
-        UserError: the list cannot be read, omits a video, names an unknown one, or leaves one without a label.
+    By `rule`, classes come from "folders" (the first level that is not a split), "none", or the path of a list with
+    labels. `given` are labels that came with some of the videos: if there are any, "folders" uses them instead.
+    UserError if the list cannot be read, omits a video, names an unknown one, or leaves one without a label.
     """
     names = list(names)
     if rule == "none":
@@ -97,11 +94,8 @@ def class_ids(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the class id of each label, and the class names.
 
-    Integers are ids. Names get ids in sorted order.
-
-    Args:
-        makers: the classes in the order of the dataset's makers; all labels are among them.
-        base: the integer of the first class. None: 0 if any label is 0, else 1.
+    Names get ids in the order of the dataset's `makers`, which has them all, else sorted. Integers are ids, the first
+    class being `base`; None: 0 if any label is 0, else 1.
     """
     distinct = set(labels)
     if makers or not all(map(is_number, distinct)):
@@ -120,12 +114,9 @@ def class_ids(
 def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None) -> Sequence[str | None] | None:
     """Return the labels of a reading, in Unicode's composed form; None if it has none, or if they are ambiguous.
 
-    A column of numbers can be labels if it starts at 0 or 1 and does not count the videos' frames. Of two such
-    columns, one that is the same on all lines is no labels: it may be the first frame. Else the labels are the one that
-    is constant within each folder, else the one with fewer distinct values.
-
-    Args:
-        num_frames: int (N,), the frames of each video, 0 if unknown.
+    A column of numbers can be labels if it starts at 0 or 1 and does not count the videos' frames (`num_frames`, 0 if
+    unknown). Of two such columns, one that is the same on all lines is no labels: it may be the first frame. Else the
+    labels are the one that is constant within each folder, else the one with fewer distinct values.
     """
     if reading.labels is not None:
         return [label and normalize("NFC", label) for label in reading.labels]

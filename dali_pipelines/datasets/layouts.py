@@ -75,8 +75,8 @@ def write_split_lists(index: Index) -> list[str]:
     listed: dict[str, list[str]] = defaultdict(list)
     names = index.names.texts()
     for name, split in zip(names, split_of(names), strict=True):
-        listed[split].append(name)
-    listed.pop("", None)
+        if split:
+            listed[split].append(name)
     record, lines = read_record(index.root), []
     for split, of_split in listed.items():
         path, count = Path(index.root, f"{split}.txt"), counted(len(of_split), "video")

@@ -40,11 +40,12 @@ class Names:
         row = self._rows.get(written, self._rows.get(stem))
         if row is not None:
             return row
-        parts = parts_of(written)
-        stems = [*parts[:-1], without_suffix(parts[-1])] if parts else []
+        if not (parts := parts_of(written)):
+            return None
+        stems = [*parts[:-1], without_suffix(parts[-1])]
         forms = [parts] if stems == parts else [parts, stems]
-        row = self._exact.find(forms) if parts else None
-        return self._loose.find(forms) if parts and row is None else row
+        row = self._exact.find(forms)
+        return self._loose.find(forms) if row is None else row
 
     def candidates(self, written: str) -> list[str]:
         """Return the names that an ambiguous name matches, for an error message."""
@@ -55,20 +56,16 @@ class Names:
         """Return the name most similar to a written one, None if none is similar."""
         base = parts_of(without_suffix(written))[-1:]
         of_base = [name for name in self.names if parts_of(name)[-1:] == base][:200]
-        place = bisect.bisect([key for key, _ in self._by_base], "".join(base))
-        around = [name for _, name in self._by_base[max(place - 100, 0) : place + 100]]
+        by_base = sorted((name.rpartition("/")[2], name) for name in self.names)
+        place = bisect.bisect(by_base, ("".join(base), ""))
+        around = [name for _, name in by_base[max(place - 100, 0) : place + 100]]
         cutoff = 0.0 if of_base else 0.75
-        return next(
-            iter(difflib.get_close_matches(without_suffix(written), of_base or around, n=1, cutoff=cutoff)), None
-        )
+        near = difflib.get_close_matches(without_suffix(written), of_base or around, n=1, cutoff=cutoff)
+        return near[0] if near else None
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.names)}
-
-    @cached_property
-    def _by_base(self) -> list[tuple[str, str]]:
-        return sorted((name.rpartition("/")[2], name) for name in self.names)
 
     @cached_property
     def _exact(self) -> "_Keys":

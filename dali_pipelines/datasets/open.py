@@ -53,20 +53,16 @@ class Dataset:
 
     @property
     def notes(self) -> list[str]:
-        """Return sentences on the list's quarantined and missing videos, and on its classes."""
+        """Return sentences on the list's quarantined, missing and repeated videos, and on its classes."""
         count = len(self.quarantined) + len(self.missing) + len(self.index)
         total = f"of {counted(count, 'video')} of {self.list_file}"
         quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
         missing = summary("missing", dict.fromkeys(self.missing, ""), None, total=total)
-        return [*quarantined, *missing, *self._repeated(), *self.notes_of_all]
-
-    def _repeated(self) -> list[str]:
         names = self.index.names.texts() if self.list_file else ()
-        if not (again := len(names) - len(set(names))):
-            return []
-        first = next(name for name, count in Counter(names).items() if count > 1)
-        lines = f"{again} of {counted(len(names), 'line')} of {self.list_file}"
-        return [f"{lines} name a video again, such as {printable(first)}: it is taken, whole, as often as it is listed"]
+        again = [name for name, count in Counter(names).items() for _ in range(count - 1)]
+        lines = f"{len(again)} of {counted(len(names), 'line')} of {self.list_file} name a video again, such as"
+        repeated = [f"{lines} {printable(again[0])}: it is taken, whole, as often as it is listed"] if again else []
+        return [*quarantined, *missing, *repeated, *self.notes_of_all]
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError if none is left."""

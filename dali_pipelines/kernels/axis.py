@@ -30,12 +30,9 @@ class CFilter(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """Weights for groups of `GROUP` neighbors.
+    """Weights for groups of `GROUP` neighbors, float32 (groups * GROUP, size).
 
-    Attributes:
-        at: int32 (groups, size), the first pixel of each group.
-        weight: float32 (groups * GROUP, size).
-        low, high: the span of the pixels with nonzero weights.
+    `at` is the first pixel of each group, int32 (groups, size); pixels from `low` to `high` have nonzero weights.
     """
 
     at: NDArray[np.int32]

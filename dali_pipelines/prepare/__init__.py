@@ -5,8 +5,7 @@ Videos are files or folders of numbered pictures (ID/00001.jpg ...), also inside
 Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason), and overwrites no file that it
 did not make. The same command resumes an interrupted run, and handles only videos that are new, have changed, or failed
 for a passing cause: a crash, memory, the disk, a permission. The dataset holds what the last command's sources hold.
-`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares part of them, `--missing` names unfinished
-parts, `--merge` combines all parts. Exit status: 0; 3 if videos were quarantined; 2 if none are left.
+Exit status: 0; 3 if videos were quarantined; 2 if none are left.
 """
 
 import argparse
@@ -85,7 +84,7 @@ def _prepare(options: argparse.Namespace) -> int:
         finish_moves(out, journal)
         packer = None
         if options.shards:
-            packer = Packer(out, journal, labels, options.shards, prefix=part.prefix if part else "")
+            packer = Packer(out, journal, labels, options.shards, prefix=f"{part.number:05d}-" if part else "")
             packer.add_loose(videos.keys() - {job.name for job in jobs})
             jobs.sort(key=lambda job: name_hash(job.name))
         run = partial(ENGINES[options.engine], workers=min(options.workers, max(len(jobs), 1)))
@@ -104,10 +103,8 @@ def _prepare(options: argparse.Namespace) -> int:
     ):
         print(line)
     if not records and not part:
-        path, reason = next(iter(quarantined.items()))
-        where = folder / QUARANTINE_FILE
-        count = counted(len(videos), "video")
-        raise UserError(f"0 of {count} can be used, see {where}; {shown(path)}: {shown(reason)}")
+        why = ": ".join(map(shown, next(iter(quarantined.items()))))
+        raise UserError(f"0 of {counted(len(videos), 'video')} can be used, see {folder / QUARANTINE_FILE}; {why}")
     if part:
         return _status(folder, len(quarantined), len(videos))
     return _finish(Index.load(out), len(quarantined))

@@ -142,12 +142,10 @@ def store_all(
     *,
     done: int,
 ) -> None:
-    """Store videos, and write the outcome of each to the journal as soon as it is known.
+    """Store videos, and write the outcome of each to the journal as soon as it is known; `packer` gets what is stored.
 
-    Args:
-        run: maps a function over jobs, in any order: one of `ENGINES`.
-        packer: gets each stored video.
-        done: number of videos already stored, for the progress bar.
+    `run`, one of `ENGINES`, maps a function over jobs in any order. `done` videos were stored before, for the progress
+    bar.
     """
     frames = failed = 0
     progress: tqdm[object] = bar(desc="video", total=done + len(jobs), initial=done)

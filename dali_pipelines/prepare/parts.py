@@ -43,11 +43,6 @@ class Part:
         """Return the folder of the part's journal, index and quarantine."""
         return root / PART_FOLDER / f"{self.number}-of-{self.count}"
 
-    @property
-    def prefix(self) -> str:
-        """Return the prefix of the names of the part's shards."""
-        return f"{self.number:05d}-"
-
     def begin(self, root: Path) -> None:
         """Mark the part unfinished."""
         (self.folder(root) / DONE_FILE).unlink(missing_ok=True)

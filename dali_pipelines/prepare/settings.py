@@ -30,8 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def chosen(options: argparse.Namespace) -> Encoding | str:
     """Return the Encoding of the options, or "copy" or "original"; UserError for incompatible options."""
-    given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
-    given = {key: value for key, value in given.items() if value is not None}
+    keys = ("gop", "short_side", "size", "crf")
+    given = {key: value for key in keys if (value := getattr(options, key)) is not None}
     if options.codec in UNENCODED:
         if given:
             flag = "--" + next(iter(given)).replace("_", "-")

@@ -129,9 +129,8 @@ def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, 
 
 def packing_notes(journal: Journal, records: Mapping[str, Record], labels: Mapping[str, int]) -> list[str]:
     """Return sentences on the shards, if any: how many, and how much of them is dead."""
-    in_shards = {name: record.source for name, record in records.items() if record.source in journal.shards}
     packed = {(source, name): at for source, members in journal.shards.items() for name, at in members.items()}
-    live = {(source, name) for name, source in in_shards.items()}
+    live = {(record.source, name) for name, record in records.items() if record.source in journal.shards}
     dead = packed.keys() - live
     shards = counted(sum(map(bool, journal.shards.values())), "shard")
     notes = [f"{counted(len(live), 'video')} in {shards}"] if packed else []

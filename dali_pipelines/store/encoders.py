@@ -1,10 +1,12 @@
 """FFmpeg's encoders for the store, their settings, and output files that are complete or raise an error."""
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import OutputContainer
@@ -90,32 +92,23 @@ def open_output(path: Path, container: str, options: Mapping[str, str]) -> Itera
 
     OSError at the end of the block if not all could be written. FFmpeg alone does not report a full disk.
     """
-    with path.open("wb", buffering=0) as file:
-        sink = _Sink(file.fileno())
+    with _Sink(path, "wb") as sink:
         with av.open(sink, "w", format=container, options=dict(options)) as opened:
             yield opened
         if sink.error is not None:
             raise named(sink.error, path)
 
 
-class _Sink:
+class _Sink(io.FileIO):
     """A file for PyAV to write to. It keeps the first error, since PyAV may raise it anywhere or nowhere."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.error: OSError | None = None
+    error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         left = memoryview(data)
         while left and self.error is None:
             try:
-                left = left[os.write(self._descriptor, left) :]
+                left = left[os.write(self.fileno(), left) :]
             except OSError as error:
                 self.error = error
         return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return os.lseek(self._descriptor, offset, whence)
-
-    def tell(self) -> int:
-        return os.lseek(self._descriptor, 0, os.SEEK_CUR)

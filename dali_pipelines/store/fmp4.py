@@ -45,7 +45,7 @@ def read_layout(path: Path) -> Layout:
     for kind, body, stop in boxes(data):
         if kind == b"moof":
             starts.append(at)
-            counts.append(len(sample_sizes(body)))
+            counts.append(len(sample_table(body)[0]))
         at = stop
         if kind != b"mfra":
             end = stop
@@ -96,32 +96,25 @@ def decoder_config(init: memoryview, kind: bytes) -> bytes:
     return bytes(find(entry[ENTRY_SIZE:], kind))
 
 
-def sample_sizes(moof: memoryview) -> list[int]:
-    """Return the size in bytes of each sample (one per frame) in a `moof` body, in the order of `mdat`."""
+def sample_table(moof: memoryview) -> tuple[list[int], list[int]]:
+    """Return the size in bytes and the presentation time of each sample (one per frame) in a `moof` body.
+
+    In the order of `mdat`; times are in the track's time scale.
+    """
     sizes: list[int] = []
-    default = 0
-    for kind, body, _ in _track_boxes(moof):
-        if kind == b"tfhd":
-            default = _default(body, 0x10)
-        elif kind == b"trun":
-            sizes += _column(body, 0x200, default)
-    return sizes
-
-
-def sample_times(moof: memoryview) -> list[int]:
-    """Return the presentation time of each sample in a `moof` body, in the track's time scale."""
     times: list[int] = []
-    now = default = 0
-    for kind, body, _ in _track_boxes(moof):
+    now = size = duration = 0
+    for kind, body, _ in boxes(find(moof, b"traf")):
         if kind == b"tfhd":
-            default = _default(body, 0x8)
+            size, duration = _default(body, 0x10), _default(body, 0x8)
         elif kind == b"tfdt":
             now = int.from_bytes(body[4 : 12 if body[0] else 8], "big")
         elif kind == b"trun":
-            for duration, offset in zip(_column(body, 0x100, default), _column(body, 0x800, 0), strict=True):
+            sizes += _column(body, 0x200, size)
+            for lasts, offset in zip(_column(body, 0x100, duration), _column(body, 0x800, 0), strict=True):
                 times.append(now + (offset ^ 1 << 31) - (1 << 31))  # signed, whatever the version of the box
-                now += duration
-    return times
+                now += lasts
+    return sizes, times
 
 
 def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
@@ -137,7 +130,7 @@ def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
     sizes: list[int] = []
     for kind, body, _ in boxes(fragment):
         if kind == b"moof":
-            sizes = sample_sizes(body)
+            sizes, _ = sample_table(body)
         elif kind == b"mdat":
             start = 0
             for length in sizes:
@@ -145,12 +138,6 @@ def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
                     raise ValueError("a fragment ends within a frame")
                 yield body[start : start + length]
                 start += length
-
-
-def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
-    for kind, body, _ in boxes(moof):
-        if kind == b"traf":
-            yield from boxes(body)
 
 
 def _default(tfhd: memoryview, field: int) -> int:

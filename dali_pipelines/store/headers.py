@@ -72,6 +72,11 @@ class H264Sps:
         kept = _MAX_DPB_MBS.get(self.level_idc, 696320) // ((self.pic_width_in_mbs_minus1 + 1) * height)
         return max(min(kept, 16), self.max_num_ref_frames) + 1
 
+    @property
+    def fewest_surfaces(self) -> int:
+        """The fewest surfaces that a parser may allocate, as it may use any field."""
+        return 1 if self.intra_only else min(self.surfaces, self.max_num_ref_frames + 1)
+
 
 @dataclass(frozen=True)
 class HevcSps:
@@ -89,6 +94,8 @@ class HevcSps:
     def surfaces(self) -> int:
         """Surfaces that a decoder needs."""
         return self.sps_max_dec_pic_buffering_minus1 + 1
+
+    fewest_surfaces = surfaces
 
 
 def read_h264_sps(nal: bytes) -> H264Sps:

@@ -27,15 +27,13 @@ class Packed(NamedTuple):
 class Journal:
     """The journal of the dataset in `root`, locked while it is open.
 
-    A last line cut off by a kill is dropped. An empty journal leaves no file.
+    A last line cut off by a kill is dropped. An empty journal leaves no file. UserError if the dataset has other
+    settings, another run is writing it, or it cannot be written.
 
     Attributes:
         entries: the latest for each name.
         known: names of all videos whose files were ever begun or written for this dataset.
         shards: the videos of each shard; empty if it was only begun.
-
-    Raises:
-        UserError: the dataset has other settings, another run is writing it, or it cannot be written.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:

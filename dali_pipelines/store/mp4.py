@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.words import counted
-from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_times, samples
+from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_table, samples
 from dali_pipelines.store.headers import read_h264_sps
 from dali_pipelines.store.nvdec import MIN_SURFACES, parameter_sets
 from dali_pipelines.store.reader import EncodedClip
@@ -69,7 +69,7 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
         if len(pictures) != len(shown):
             raise ValueError(f"a fragment of {counted(count, 'frame')} has {len(pictures) - first}")
         if count > 1:
-            times = [time for kind, body, _ in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
+            times = [time for kind, body, _ in boxes(fragment) if kind == b"moof" for time in sample_table(body)[1]]
             for place, number in enumerate(sorted(range(count), key=times.__getitem__), start=first):
                 shown[first + number] = place
     return pictures, shown, keys

@@ -37,19 +37,12 @@ def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragme
     with path.open("rb") as file:
         config = decoder_config(memoryview(file.read(init_size)), _CONFIGS[codec])
         for sps in read_sps(codec, config):
-            if (surfaces := _fewest_surfaces(sps)) < MIN_SURFACES:
+            if (surfaces := sps.fewest_surfaces) < MIN_SURFACES:
                 return f"its header asks for {surfaces} surface, {MIN_SURFACES} are needed ({sps})"
         for fragment in fragments:
             if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)), fragment.frames)))):
                 return f"the key frame of the fragment at byte {fragment.offset} is no IDR picture"
     return ""
-
-
-def _fewest_surfaces(sps: H264Sps | HevcSps) -> int:
-    """Return the fewest surfaces that a parser may allocate: for H.264 it may use any field."""
-    if isinstance(sps, HevcSps):
-        return sps.surfaces
-    return 1 if sps.intra_only else min(sps.surfaces, sps.max_num_ref_frames + 1)
 
 
 def parameter_sets(codec: str, config: bytes) -> Iterator[bytes]:

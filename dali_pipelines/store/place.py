@@ -43,8 +43,7 @@ class Series:
     def of(cls, names: Iterable[str]) -> "Series | None":
         """Find the series among a folder's file names; None if no picture has a number.
 
-        Next to a color series, optical flow is only counted. ValueError if they are not one complete series of at least
-        two.
+        Next to a color series, optical flow is only counted. ValueError if they are not one complete series.
         """
         found = {name: match for name in sorted(names) if (match := PICTURE.fullmatch(name))}
         if not any(match["number"] for match in found.values()):
@@ -59,8 +58,6 @@ class Series:
         missing = next((name for name in map(series.name, range(len(color))) if name not in color), None)
         if missing is not None:
             raise ValueError(f"its picture {missing} is missing")
-        if len(color) == 1:
-            raise ValueError("has only one picture, a clip needs motion")
         return series
 
     def name(self, i: int) -> str:

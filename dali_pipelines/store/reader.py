@@ -58,13 +58,10 @@ class EncodedClip:
 
 @dataclass(frozen=True)
 class LocatedClip:
-    """Where the bytes of a clip are.
+    """Where the bytes of a clip are: the spans of the init segment and of the fragments, in order.
 
-    Attributes:
-        location: of the video, as messages name it.
-        spans: the init segment and the fragments, in order.
-        deflated: bool (N,), of each fragment.
-        clip: the clip without its bytes; fragment sizes are those in the file.
+    `location` is the video's, as messages name it; `deflated` is bool (N,), of each fragment. The clip lacks its bytes,
+    and its fragment sizes are those in the file.
     """
 
     location: str

@@ -38,8 +38,7 @@ class Storage(Protocol):
     def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
         """Return the bytes of all spans, concatenated: uint8 (bytes,), writable.
 
-        Raises:
-            OSError: a file cannot be read or ends before a span does.
+        OSError if a file cannot be read or ends before a span does.
         """
         ...
 

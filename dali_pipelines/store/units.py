@@ -10,7 +10,7 @@ On H.264 with a GOP of 1 this takes 7.4 to 10.2 bits a frame, zlib over the shuf
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,11 +121,7 @@ class PackedFragments(Sequence[Fragment]):
     def __len__(self) -> int:
         return _Reader(self.table[1:11]).number()
 
-    @overload
-    def __getitem__(self, i: int) -> Fragment: ...
-    @overload
-    def __getitem__(self, i: slice) -> tuple[Fragment, ...]: ...
-    def __getitem__(self, i: int | slice) -> Fragment | tuple[Fragment, ...]:
+    def __getitem__(self, i: Any) -> Any:
         return tuple(self)[i]
 
     def __iter__(self) -> Iterator[Fragment]:

@@ -7,7 +7,6 @@ the two functions of `ListFormat`. A list that no other format recognizes is `pl
 import importlib
 import pkgutil
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from configs.errors import UserError, printable
-from dali_pipelines.store.storage import is_url, read_file
+from dali_pipelines.store.storage import read_file, storage_of
 
 MAX_BYTES = 2**30
 """Limit for a list; the largest official one has 50 MB."""
@@ -67,12 +66,8 @@ class Source:
         UserError if it cannot be read, is not text, or is larger than MAX_BYTES.
         """
         try:
-            if is_url(self.location):
-                data = read_file(self.location).tobytes()
-            else:
-                status = self.path.stat()
-                regular = stat.S_ISREG(status.st_mode)  # a pipe may never end
-                data = self.path.read_bytes() if regular and status.st_size <= MAX_BYTES else b"\0"
+            size = storage_of(self.location).size(str(self.location))
+            data = read_file(self.location).tobytes() if size <= MAX_BYTES else b"\0"
         except OSError as error:
             raise self.unreadable(error.strerror or str(error)) from error
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

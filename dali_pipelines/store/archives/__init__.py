@@ -12,7 +12,6 @@ from dali_pipelines.store.storage import Span, storage_of
 ARCHIVES: Mapping[str, Callable[[str], Contents]] = {"LMDB": read_lmdb, "tar": read_tar, "zip": read_zip}
 SUFFIXES = (".zip", ".tar", ".lmdb", ".mdb", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".gz", ".7z", ".rar")
 """Suffixes of files whose first bytes are checked."""
-UNREADABLE = ("gzip", "bzip2", "xz", "zstd", "7-Zip", "RAR", "HDF5")
 
 _SIGNATURES = (
     ("LMDB", MAGIC_AT, MAGIC.to_bytes(4, "little")),
@@ -42,8 +41,8 @@ def read_archive(location: str, kind: str) -> Contents:
 
     VideoError if it is damaged, holds no videos, or is of a kind that cannot be read in place.
     """
-    if kind in UNREADABLE:
-        raise VideoError(f"is compressed as a whole or not to be read in place ({kind}): unpack it and give the folder")
-    if kind not in ARCHIVES:
+    if not kind:
         raise VideoError(f"is none of {', '.join(ARCHIVES)}, whatever its suffix says")
+    if kind not in ARCHIVES:
+        raise VideoError(f"is compressed as a whole or not to be read in place ({kind}): unpack it and give the folder")
     return ARCHIVES[kind](location)

@@ -10,7 +10,7 @@ import pytest
 
 from dali_pipelines.decode import packets
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.fmp4 import Fragment, read_layout, sample_sizes
+from dali_pipelines.store.fmp4 import Fragment, read_layout, sample_table
 from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video
@@ -75,7 +75,7 @@ def test_sample_sizes_match_the_demuxers_packets(tmp_path, kind):
     sizes: list[int] = []
     for offset, size, frames, _ in layout.fragments:
         moof = int.from_bytes(data[offset : offset + 4], "big")
-        found = sample_sizes(memoryview(data)[offset + 8 : offset + moof])
+        found, _ = sample_table(memoryview(data)[offset + 8 : offset + moof])
         assert len(found) == frames
         assert sum(found) + moof + 8 == size
         sizes += found

@@ -10,7 +10,7 @@ from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps, read_h264_sps
-from dali_pipelines.store.nvdec import _fewest_surfaces, read_sps, why_unfit
+from dali_pipelines.store.nvdec import read_sps, why_unfit
 from tests.helpers.bits import bits
 from tests.helpers.h264 import drop_usability
 from tests.helpers.media import make_video
@@ -143,9 +143,9 @@ def test_non_idr_key_frames_are_refused(tmp_path, codec):
 
 def test_any_single_field_lowers_the_declared_surfaces():
     good = H264Sps(100, 0, 11, 1, 9, 9, 1, 0, 1)
-    assert _fewest_surfaces(good) == 2
-    assert _fewest_surfaces(replace(good, max_num_ref_frames=0)) == 1
-    assert _fewest_surfaces(replace(good, constraint_set3_flag=1)) == 1
-    assert _fewest_surfaces(replace(good, constraint_set3_flag=1, profile_idc=77)) == 2  # there the flag means level 1b
+    assert good.fewest_surfaces == 2
+    assert replace(good, max_num_ref_frames=0).fewest_surfaces == 1
+    assert replace(good, constraint_set3_flag=1).fewest_surfaces == 1
+    assert replace(good, constraint_set3_flag=1, profile_idc=77).fewest_surfaces == 2  # there the flag means level 1b
     assert replace(good, constraint_set3_flag=1, max_dec_frame_buffering=0).surfaces == 1
     assert replace(good, max_dec_frame_buffering=0).surfaces == 10
