@@ -136,6 +136,25 @@ def test_torchrun_restarts_all_ranks_when_one_dies(tmp_path):
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
 
 
+def test_a_killed_torchrun_takes_its_ranks_with_it_and_they_save_the_run(tmp_path):
+    argv, metrics = [str(arg) for arg in worker(tmp_path, "--set", "plan.seconds=0.2")], tmp_path / "run/metrics.jsonl"
+    (agent,) = start_agents(argv, [tmp_path / "output"])
+    while not (metrics.exists() and len(lines(tmp_path)) >= 2):
+        assert agent.exitcode is None
+        time.sleep(0.02)
+    ranks = psutil.Process(agent.pid).children()
+    agent.kill()
+    output, until = tmp_path / "output", time.monotonic() + 60
+    while "stopped by SIGTERM" not in output.read_text() and time.monotonic() < until:
+        time.sleep(0.02)
+    for rank in filter(psutil.Process.is_running, ranks):
+        rank.kill()  # forks of an agent wait for it to read their result; processes of torchrun do not
+    stopped = output.read_text().splitlines()[-1]
+    assert stopped.startswith("stopped by SIGTERM after step")
+    assert Path(stopped.rpartition(" ")[2]).is_file()
+    assert len(lines(tmp_path)) < STEPS
+
+
 def interrupt(*numbers: signal.Signals) -> None:
     with StopSignal() as stop:
         for number in numbers:

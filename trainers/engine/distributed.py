@@ -1,6 +1,8 @@
 """The ranks of a run: torchrun's processes, or the single process of plain python."""
 
+import ctypes
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +29,8 @@ QUIET_S = 30.0
 """Seconds that a rank waits for the others before it says so: one may never have been started."""
 PEER_TIMEOUT = timedelta(minutes=15)
 """A rank that waits this long for another ends the run. Longer than `train.timeout_s`: the hanging rank says more."""
+
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ def start(device: str) -> Iterator[Ranks]:
     UserError if they cannot meet, or if what the launcher says in the environment makes no sense.
     """
     world_size, rank = whole_number("WORLD_SIZE", 1, minimum=1), whole_number("RANK", 0)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_with_launcher()
     if rank >= world_size:
         raise UserError(
             f"environment variable RANK = {rank} is not below WORLD_SIZE = {world_size}: set both, as torchrun does, "
@@ -162,6 +168,11 @@ def start(device: str) -> Iterator[Ranks]:
         raise
     if distributed.is_initialized():
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
+
+
+def _end_with_launcher() -> None:
+    """Have Linux send SIGTERM to this process when torchrun is killed: its ranks would train on, unseen."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _local_rank(world_size: int) -> int | None:
