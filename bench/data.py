@@ -74,7 +74,7 @@ def bench_store(
 def write_movie(
     file: Any, frames: Iterable[np.ndarray], encoder: str, *, size: tuple[int, int], options: dict[str, str], **how: Any
 ) -> None:
-    """Encode uint8 (H, W, 3) frames, scaled to `size`, with an encoder of FFmpeg. `how` goes to `av.open`."""
+    """Encode frames, uint8 (H, W, 3), as a video of `size` with an `encoder` of FFmpeg; `how` goes to `av.open`."""
     with av.open(file, "w", **how) as container:
         stream = container.add_stream(encoder, rate=FPS, options=options)
         assert isinstance(stream, av.VideoStream)

@@ -93,8 +93,16 @@ class Classifier(Pretext):
         else:
             nn.init.normal_(self.linear.weight, std=cfg.init_std)
         nn.init.zeros_(self.linear.bias)
-        augmented = cfg.rand_augment or cfg.erase_prob or cfg.mixup or cfg.cutmix
-        self.augment = BatchAugment(cfg, classes, normalization) if augmented else None
+        self.augment = None
+        if cfg.rand_augment or cfg.erase_prob or cfg.mixup or cfg.cutmix:
+            self.augment = BatchAugment(
+                rand_augment=cfg.rand_augment,
+                erase_prob=cfg.erase_prob,
+                mixup=cfg.mixup,
+                cutmix=cfg.cutmix,
+                classes=classes,
+                normalization=normalization,
+            )
         self.label_smoothing = cfg.label_smoothing
 
     def check_batch(self, per_rank: int, ranks: int) -> None:

@@ -36,7 +36,7 @@ class Corner(CropResize):
 
 
 class CutTask(Task):
-    """A task for `ClipLoader`: its views are only cut out and scaled, and one pixel is delivered."""
+    """Only cut out and scale the views of a task, and deliver one pixel of each."""
 
     @cached_property
     def program(self) -> Program:
@@ -56,7 +56,7 @@ class CutTask(Task):
 
 
 class DecodeTask(CutTask):
-    """A task for `ClipLoader` of decoding alone: if PyAV decodes, it cuts and scales almost nothing."""
+    """Only decode the frames of a task; if PyAV decodes, cut and scale almost nothing."""
 
     @cached_property  # used for every sample
     def program(self) -> Program:

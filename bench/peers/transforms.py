@@ -93,7 +93,7 @@ def apply_transforms(frames: Any, transforms: Transforms, library: Library) -> T
 
 
 def transforms_of(program: Program, plan: Plan) -> list[Transforms]:
-    """Return the transforms of each view of a plan, for tasks whose graph takes no arrays but those read here."""
+    """Return the transforms of each view of a plan; arrays that are not read here must not change pixels."""
     mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[program.normalization])
     rot90, degrees, sigmas = (plan.get(name, np.zeros(len(program.views))) for name in ("rot90", "degrees", "sigma"))
     rotations = (90 * rot90 + degrees) % 360

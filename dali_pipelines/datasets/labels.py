@@ -64,7 +64,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
             f"{path} has labels for {counted(len(unknown), 'video')} that the sources do not hold: "
             f"{first_names(unknown)}{encoding_hint(unknown)}"
         )
-    held = [names[row or 0] for row in rows]
+    held = [names[row] for row in rows if row is not None]
     require_labels(path, held, labels)
     text_of = {name: label or "" for name, label in zip(held, labels, strict=True)}
     if left := [name for name in names if name not in text_of]:

@@ -66,8 +66,8 @@ class I3D(Backbone):
                 kernel_size, stride = layer.kernel_size, layer.stride
                 assert isinstance(kernel_size, tuple)
                 assert isinstance(stride, tuple)
-                padded = (SamePadding(kernel_size, stride), nn.MaxPool3d(kernel_size, stride))
-                self.features[number] = nn.Sequential(*padded)
+                pool = nn.MaxPool3d(kernel_size, stride)
+                self.features[number] = nn.Sequential(SamePadding(kernel_size, stride), pool)
             elif isinstance(layer, SepInceptionBlock3D):
                 for branch in (layer.branch1, layer.branch2):
                     first, *_, last = convolutions(branch)

@@ -1,7 +1,5 @@
 """Batch augmentation: blends and boxes by their definitions, RandAugment against PIL with the same draws."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from configs.errors import UserError
 from nets.batch_augment import BatchAugment, Erase, Mix, Normalization, RandAug
-from nets.classifier import Config
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LABELS = torch.tensor([2, 0, 1, 2])
@@ -128,8 +125,9 @@ def test_erase_fills_a_box_with_noise_per_frame():
     assert len({row.numpy().tobytes() for row in first}) == 6
 
 
-def make(normalization: Normalization | None = IMAGENET, **options: Any) -> BatchAugment:
-    return BatchAugment(Config(**options), 3, normalization)
+def make(**more: object) -> BatchAugment:
+    given = {"rand_augment": None, "erase_prob": 0.0, "mixup": 0.0, "cutmix": 0.0, "normalization": IMAGENET}
+    return BatchAugment(classes=3, **given | more)  # type: ignore[arg-type]
 
 
 def test_augmentation_depends_only_on_torchs_seed():

@@ -30,10 +30,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    if "--list-tasks" in argv:
+    args = parse(make_parser(), argv)
+    if args.list_tasks:
         recipes.main([])
         return 0
-    args = parse(make_parser(), argv)
     config = load(args.config, overrides(args))
     if config.task == "recognition":
         raise UserError(f"{args.config} is a recipe for clipfeed finetune: `task: recognition` is no pretext task")

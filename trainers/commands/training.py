@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
     """Parse and check a training command's arguments."""
     args = parser.parse_args(argv)
-    if args.config is None:  # `pretrain --list-tasks` needs none
+    if args.config is None and not getattr(args, "list_tasks", False):  # an option of pretrain alone
         parser.error("the following arguments are required: --config")
     require_least(parser, args, max_steps=1)
     return args
