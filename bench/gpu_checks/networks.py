@@ -16,6 +16,7 @@ from bench.data import default_task
 from bench.gpu_checks import ROOT, Target
 from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
+from bench.training_rounds import built_run
 from configs.load import load
 from configs.speed import SUFFIX
 from dali_pipelines.loader import ClipLoader
@@ -23,7 +24,6 @@ from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
 from nets.batch_augment import BatchAugment
 from nets.tasks import Pretext, build_task
-from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
 from trainers.engine.run import Run
@@ -128,22 +128,20 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
         **changes,
     }
     config = load(recipe, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
-    with start(target.device) as ranks, closing(build_loader(config, ranks, index)) as loader:
-        torch.manual_seed(0)
-        run = build_run(config, ranks, loader, build_task(task, config.backbone, loader.task.batch_schema, config.net))
-        run.model.train()
-        batches = endless(loader)
+    with start(target.device) as ranks, built_run(config, ranks, index) as run:
+        batches = endless(run.loader)
         for step in range(STEPS):
             began = time.perf_counter()
             last = train_step(run, batches, step)
             took = time.perf_counter() - began
         found = [] if target.rehearsal else waits(run, last.batch)
         peak = 0 if target.rehearsal else torch.cuda.max_memory_allocated() >> 20
-    wait = f"the host waits at {', '.join(found)}" if found else "the host waits nowhere" * (not target.rehearsal)
+        decoder = run.loader.decoder
+    wait = f"; the host waits {'at ' + ', '.join(found) if found else 'nowhere'}" * (not target.rehearsal)
     return {
         "ok": not found,
-        "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms; {wait}",
-        "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {loader.decoder}",
+        "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms{wait}",
+        "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {decoder}",
         "last": {name: value.item() for name, value in last.terms.items()} | {"grad_norm": last.grad_norm},
         "waits": found,
         "peak_mib": peak,
