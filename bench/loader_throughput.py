@@ -49,7 +49,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if not 1 <= args.processes <= cores:
         raise UserError(f"--processes {args.processes}: from 1 to the {counted(cores, 'core')} of this machine")
     made_only = ("peers", "codec", "gop", "short_side") if args.data_dir else ()
-    alone_only = ("peers", "workers", "epochs") if args.processes > 1 else ()
+    alone_only = ("peers", "workers", "threads", "device", "epochs") if args.processes > 1 else ()
     epochs_only = ("peers",) if args.epochs else ()
     for names, why in ((made_only, "--data-dir"), (alone_only, "--processes"), (epochs_only, "--epochs")):
         for name in names:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES, ratio_to
 from bench.report import markdown
-from configs.errors import run_cli
+from configs.errors import UserError, run_cli
 
 Figures = Mapping[str, Mapping[str, Any]]
 """Task -> the result of `rounds.measure_task`."""
@@ -109,7 +109,11 @@ def _text(value: Any) -> str:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.loader.report", description="Print the tables again.")
     parser.add_argument("file", type=Path, metavar="FILE", help="JSON of loader_throughput.py")
-    print(table(json.loads(parser.parse_args(argv).file.read_text())["tasks"]))
+    file = parser.parse_args(argv).file
+    tasks = json.loads(file.read_text()).get("tasks", {})
+    if not tasks or not all("contenders" in figures for figures in tasks.values()):
+        raise UserError(f"{file} compares no loaders: give one of loader_throughput.py without --processes, --epochs")
+    print(table(tasks))
 
 
 if __name__ == "__main__":
