@@ -175,6 +175,7 @@ def test_a_bad_sample_fails_its_own_run_and_the_loader_names_its_video(target):
     found = recovery.measure("loader_h264", target)
     assert found["ok"]
     assert list(found["replaced"]) == ["video001"]
+    assert "Failed to send packet" in found["replaced"]["video001"]  # DALI found it, not the reader
 
 
 def test_utilization_without_a_driver_names_the_missing_library():
