@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from tqdm import tqdm
 
 from dali_pipelines import limits
+from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import INDEX_FILE, video_path
@@ -25,6 +26,13 @@ DATA, VIDEOS = Path("runs/bench"), 24
 def default_task(name: str) -> Task:
     """Return a task with its default plan."""
     return Task(name, task_module(name).Config())
+
+
+def for_batches(index: Index, task: Task, batch_size: int) -> Index:
+    """Return an index with at least a batch of videos that are long enough: repeat them if there are fewer."""
+    videos = Dataset(index).long_enough(task).index
+    copies = -(-batch_size // len(videos))
+    return index if copies == 1 else videos.repeat([copies] * len(videos))
 
 
 def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:

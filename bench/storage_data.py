@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import meters
-from bench.data import HEIGHT, WIDTH, drift, write_movie
+from bench.data import HEIGHT, WIDTH, drift, for_batches, write_movie
 from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
 from configs.words import counted
@@ -113,8 +113,7 @@ def rounds(
 
 def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
     """Return clips/s of one round and the decoder; the loader is then closed, so it does not prefetch later."""
-    copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos has at least one batch
-    with closing(ClipLoader(index.repeat([copies] * len(index)), task, **settings)) as loader:
+    with closing(ClipLoader(for_batches(index, task, settings["batch_size"]), task, **settings)) as loader:
         rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
         return settings["batch_size"] * rate, loader.decoder
 

@@ -96,15 +96,15 @@ def measure(
     """
     import torch
 
+    from bench.data import for_batches
     from bench.training_rounds import built_run, measure_rounds
     from dali_pipelines.datasets.open import open_data
     from dali_pipelines.tasks import Task
 
     data, batch, cuda = config.data, config.train.global_batch, ranks.device.type == "cuda"
-    index = open_data(data).long_enough(Task(config.task, config.plan)).index
-    copies = -(-batch // len(index))  # an epoch of few videos has at least one batch
+    index = for_batches(open_data(data).index, Task(config.task, config.plan), batch)
     try:
-        with built_run(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index) as run:
+        with built_run(config, ranks, index) as run:
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
             figures = measure_rounds(run, steps=steps, rounds=rounds)
