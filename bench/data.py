@@ -14,7 +14,7 @@ from dali_pipelines import limits
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.files import INDEX_FILE, video_path
+from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
 from dali_pipelines.tasks import Task, task_module
@@ -91,6 +91,13 @@ def write_movie(
             picture = VideoFrame.from_ndarray(frame, format="rgb24")
             container.mux(stream.encode(picture.reformat(*size, interpolation="BICUBIC")))
         container.mux(stream.encode(None))
+
+
+def source_video(path: Path, number: int, *, size: tuple[int, int] = (WIDTH, HEIGHT), **options: str) -> None:
+    """Make a video like a download unless it is there: texture `number` as H.264 in plain MP4, by x264's `options`."""
+    if not path.is_file():
+        with replacing(path) as part:
+            write_movie(part, drift(number), "libx264", size=size, options=options, format="mp4")
 
 
 def drift(seed: int) -> Iterator[np.ndarray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import meters
-from bench.data import HEIGHT, WIDTH, drift, for_batches, write_movie
+from bench.data import for_batches, source_video
 from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
 from configs.words import counted
@@ -16,7 +16,6 @@ from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.inspection.contents import stored_bytes
 from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from trainers.engine.loop import endless
@@ -26,14 +25,9 @@ DRAWS = 4  # plans per video whose frames are counted
 
 
 def synthetic_videos(folder: Path) -> Path:
-    """Make a folder of videos like downloads: H.264 in plain MP4, 336x256, 6 s, x264's own GOP (250)."""
+    """Make a folder of videos like downloads: 336x256, 6 s, x264's own GOP (250)."""
     for number in range(VIDEOS):
-        path = folder / f"video{number:03d}.mp4"
-        if path.is_file():
-            continue
-        options, size = {"preset": "veryfast"}, (WIDTH, HEIGHT)
-        with replacing(path) as part:
-            write_movie(part, drift(number), "libx264", size=size, options=options, format="mp4")
+        source_video(folder / f"video{number:03d}.mp4", number, preset="veryfast")
     return folder
 
 
