@@ -13,13 +13,6 @@ from configs.errors import UserError, run_cli
 Figures = Mapping[str, Mapping[str, Any]]
 """Task -> the result of `rounds.measure_task`."""
 
-LEADS = {"torchcodec_prepared": 3.0, "jpeg_zip": 2.5, EQUAL_JPEGS: 1.5}
-"""Targets for the first store: over torchcodec on the same files, over the sources as JPEGs, over equal JPEGs."""
-LEADS_OF_RAW_VIDEO = {EQUAL_JPEGS: 2.0}
-SHARE = 0.85
-"""Share of the rate of decoding and cutting. Reaching it meets every lead, as more is hardly possible."""
-TARGETS = ("task", "store", "lead over", "target", "measured", "of decode and cut", "met")
-
 SUMMARY = {
     "over torchcodec on the same files": "torchcodec_prepared",
     "torchcodec on the sources": "torchcodec",
@@ -45,7 +38,7 @@ COLUMNS = {
 
 
 def table(tasks: Figures) -> str:
-    """Return Markdown: our ratios by task and store, all measurements of each task, and the targets."""
+    """Return Markdown: our ratios by task and store, and all measurements of each task."""
     rows = [
         [f"`{task}`", store, ours["clips_per_s"], *(_text(ratio_to(ours, name)) for name in SUMMARY.values())]
         for task, figures in tasks.items()
@@ -54,13 +47,6 @@ def table(tasks: Figures) -> str:
     lines = markdown(["task", "store", "clips/s", *SUMMARY], rows)
     for task, figures in tasks.items():
         lines += ["", *markdown([f"`{task}`", "reads", *COLUMNS, "our lead", "quartiles"], _rows(figures))]
-    if found := [*target_rows(tasks)]:
-        lines += [
-            "",
-            *markdown(TARGETS, found),
-            "",
-            f"{SHARE} of decode and cut stands in for a lead, but with raw video.",
-        ]
     return "\n".join(lines)
 
 
@@ -86,18 +72,6 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[list[str]]:
             ]
         for name, why in figures["missing"].get(group, {}).items():
             yield [name, group, f"not measured: {why}", *[""] * (len(COLUMNS) + 1)]
-
-
-def target_rows(tasks: Figures) -> Iterator[tuple[object, ...]]:
-    """Yield a row with the columns TARGETS for each target of each task whose peers were measured."""
-    for task, figures in tasks.items():
-        for place, (group, ours) in enumerate(_stores(figures)):
-            leads = LEADS_OF_RAW_VIDEO if group == "rawvideo" else {} if place else LEADS
-            for peer, least in leads.items():
-                lead, share = ratio_to(ours, peer), ratio_to(ours, "decode_and_cut")
-                if lead is not None and share is not None:
-                    met = lead >= least or (share >= SHARE and group != "rawvideo")
-                    yield f"`{task}`", group, peer, least, f"{lead:.2f}", f"{share:.2f}", "yes" if met else "**no**"
 
 
 def _text(value: Any) -> str:
