@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES, ratio_to
+from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES
 from bench.report import markdown
 from configs.errors import UserError, run_cli
-
-Figures = Mapping[str, Mapping[str, Any]]
-"""Task -> the result of `rounds.measure_task`."""
 
 SUMMARY = {
     "over torchcodec on the same files": "torchcodec_prepared",
@@ -37,10 +34,18 @@ COLUMNS = {
 }
 
 
-def table(tasks: Figures) -> str:
-    """Return Markdown: our ratios by task and store, and all measurements of each task."""
+def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return Markdown: our ratios by task and store, and all measurements of each task.
+
+    tasks: name -> the result of `rounds.measure_task`.
+    """
     rows = [
-        [f"`{task}`", store, ours["clips_per_s"], *(_text(ratio_to(ours, name)) for name in SUMMARY.values())]
+        [
+            f"`{task}`",
+            store,
+            ours["clips_per_s"],
+            *(_text(ours["ratios"].get(name, {}).get("median")) for name in SUMMARY.values()),
+        ]
         for task, figures in tasks.items()
         for store, ours in _stores(figures)
     ]
@@ -63,13 +68,8 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[list[str]]:
     for group, found in figures["contenders"].items():
         for name, one in found.items():
             ratio = of_store.get(group, first)["ratios"].get(name, {})
-            yield [
-                name,
-                group,
-                *(_text(one.get(key)) for key in COLUMNS.values()),
-                _text(ratio.get("median")),
-                _text(ratio.get("quartiles")),
-            ]
+            lead = (ratio.get("median"), ratio.get("quartiles"))
+            yield [name, group, *map(_text, (*(one.get(key) for key in COLUMNS.values()), *lead))]
         for name, why in figures["missing"].get(group, {}).items():
             yield [name, group, f"not measured: {why}", *[""] * (len(COLUMNS) + 1)]
 

@@ -209,7 +209,8 @@ def test_items_are_ordered_by_value_and_fit_in_eleven_minutes():
     assert items.ITEMS["parity"][0] == "ctp"
     assert set(items.ITEMS["networks"]) == {*pretext_tasks(), "augment", "compile"}
     assert set(items.ITEMS["loader"]) >= {"ctp", "recognition", "evaluation"}
-    total = sum(items.START + sum(of_part.values()) for of_part in items.SECONDS.values())
+    start = 5  # seconds for the process of a part to import torch and DALI
+    total = sum(start + sum(of_part.values()) for of_part in items.SECONDS.values())
     assert total < 11 * 60
     for part in PARTS:
         __import__(f"bench.gpu_checks.{part}")
