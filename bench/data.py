@@ -11,9 +11,10 @@ from av.video.frame import VideoFrame
 from tqdm import tqdm
 
 from dali_pipelines import limits
+from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.files import INDEX_FILE, video_path
+from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
 from dali_pipelines.tasks import Task, task_module
@@ -25,6 +26,13 @@ DATA, VIDEOS = Path("runs/bench"), 24
 def default_task(name: str) -> Task:
     """Return a task with its default plan."""
     return Task(name, task_module(name).Config())
+
+
+def for_batches(index: Index, task: Task, batch_size: int) -> Index:
+    """Return an index with at least a batch of videos that are long enough: repeat them if there are fewer."""
+    videos = Dataset(index).long_enough(task).index
+    copies = -(-batch_size // len(videos))
+    return index if copies == 1 else videos.repeat([copies] * len(videos))
 
 
 def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:
@@ -83,6 +91,13 @@ def write_movie(
             picture = VideoFrame.from_ndarray(frame, format="rgb24")
             container.mux(stream.encode(picture.reformat(*size, interpolation="BICUBIC")))
         container.mux(stream.encode(None))
+
+
+def source_video(path: Path, number: int, *, size: tuple[int, int] = (WIDTH, HEIGHT), **options: str) -> None:
+    """Make a video like a download unless it is there: texture `number` as H.264 in plain MP4, by x264's `options`."""
+    if not path.is_file():
+        with replacing(path) as part:
+            write_movie(part, drift(number), "libx264", size=size, options=options, format="mp4")
 
 
 def drift(seed: int) -> Iterator[np.ndarray]:

@@ -49,7 +49,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if not 1 <= args.processes <= cores:
         raise UserError(f"--processes {args.processes}: from 1 to the {counted(cores, 'core')} of this machine")
     made_only = ("peers", "codec", "gop", "short_side") if args.data_dir else ()
-    alone_only = ("peers", "workers", "epochs") if args.processes > 1 else ()
+    alone_only = ("peers", "workers", "threads", "device", "epochs") if args.processes > 1 else ()
     epochs_only = ("peers",) if args.epochs else ()
     for names, why in ((made_only, "--data-dir"), (alone_only, "--processes"), (epochs_only, "--epochs")):
         for name in names:
@@ -64,7 +64,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    from bench.data import default_task
+    from bench.data import default_task, for_batches
     from bench.loader.epochs import measure_epochs
     from bench.loader.plot import plot
     from bench.loader.processes import measure_processes
@@ -76,21 +76,25 @@ def main(argv: list[str]) -> None:
     from nets.tasks import pretext_tasks
 
     settings = loader_settings(args)
+    if args.processes > 1:
+        settings |= {"workers": 0, "threads": 1, "device": "cpu"}
     counts = {"batches": args.batches, "rounds": args.rounds}
     peers = () if args.peers is None else chosen(args.peers)
     indices, data = stores(args)
     alone = args.processes > 1 or args.epochs is not None
     results: dict[str, dict[str, Any]] = {}
     for name in args.tasks or [*pretext_tasks(), "recognition"]:
-        task, index = default_task(name), next(iter(indices.values()))
+        task = default_task(name)
+        of_task = {store: for_batches(index, task, args.batch_size) for store, index in indices.items()}
+        index = next(iter(of_task.values()))
         if args.processes > 1:
             results[name] = measure_processes(
-                index.root, name, processes=args.processes, batch_size=args.batch_size, **counts
+                index, name, processes=args.processes, batch_size=args.batch_size, **counts
             )
         elif args.epochs:
             results[name] = measure_epochs(index, task, settings, epochs=args.epochs)
         else:
-            results[name] = measure_task(indices, task, settings, **counts, peers=peers)
+            results[name] = measure_task(of_task, task, settings, **counts, peers=peers)
         print(f"{name}: {results[name]}" if alone else table({name: results[name]}), flush=True)
         # After each task: an interrupted bench keeps its results.
         save_json(args.json, data=data, settings=settings | counts, tasks=results)

@@ -17,7 +17,7 @@ from dali_pipelines import limits
 FLOOR = 17.5 / 128
 """NeMo Curator's nightly check: at least 17.5 ten-second clips/s on 128 CPUs, for transcoding alone, on Ray Data
 (benchmarking/nightly-benchmark.yaml). It does not state their size."""
-SECONDS = 10
+SECONDS, SIZE = 10, "640x360"  # of made-up videos
 SIZES = {"source": 1 << 14, "ours": None}
 """Stored size -> short side, never scaled up; None is `prepare`'s default."""
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     from bench.machine import save_json
     from bench.report import in_words, markdown, median_range
 
-    sources = args.sources or [made_up(args.work_dir, args.size, args.videos)]
+    sources = args.sources or [made_up(args.work_dir, SIZE, args.videos)]
     rates: dict[str, list[Rate]] = {name: [] for name in SIZES}
     figures: dict[str, Any] = {}
     for _ in range(args.rounds):
@@ -61,8 +61,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="prepare_throughput.py", description="How fast does prepare store videos?")
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (made-up ones)")
     cores = limits.cores()
-    parser.add_argument("--videos", type=int, default=8 * cores, help="made-up videos of ten seconds (8 a core)")
-    parser.add_argument("--size", default="640x360", help="of made-up videos (640x360)")
+    parser.add_argument("--videos", type=int, default=8 * cores, help="made-up videos, 10 s of 640x360 (8 a core)")
     parser.add_argument("--codec", default="h264", help="what is stored (h264)")
     parser.add_argument("--workers", type=int, default=cores, help="processes (one a core)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over both sizes (3)")

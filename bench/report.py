@@ -2,12 +2,11 @@
 
 import json
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-Key = TypeVar("Key", bound=Hashable)
 
 
 def committed(name: str) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def median_range(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     return {name: round(of(values), digits) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
 
 
-def lead(rates: Mapping[Key, Sequence[float]], one: Key, over: Key) -> float:
+def lead(rates: Mapping[str, Sequence[float]], one: str, over: str) -> float:
     """Return the median of the rounds' ratios: the rate of `one` / that of `over`."""
     return statistics.median(a / b for a, b in zip(rates[one], rates[over], strict=True))
 

@@ -7,8 +7,8 @@ Heavy imports are inside functions: each worker of the loader imports this file 
 
 import argparse
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,14 @@ from bench.report import lead
 from configs.errors import run_cli
 from dali_pipelines import limits
 
-
-@dataclass(frozen=True)
-class Setting:
-    """A way to store videos; `copy` and `original` keep the GOP and the size."""
-
-    codec: str
-    gop: int | None = None
-    side: int | None = None
-    """The requested short side; HEVC has a minimum."""
-
-    @property
-    def options(self) -> list[str]:
-        """Return the options of `prepare`."""
-        from dali_pipelines.store.nvdec import NVDEC_MIN
-
-        if self.side is None:
-            return ["--codec", self.codec]
-        side = max(self.side, *NVDEC_MIN["hevc"]) if self.codec == "hevc" else self.side
-        return ["--codec", self.codec, "--gop", str(self.gop), "--short-side", str(side)]
-
-    def __str__(self) -> str:
-        return " ".join(self.options)
+ORIGINAL = "--codec original"
 
 
-ORIGINAL = Setting("original")
+def stored_as(codec: str, gop: int, side: int) -> str:
+    """Return the options of `prepare` for a codec, a GOP and a requested short side; HEVC has a minimum."""
+    from dali_pipelines.store.nvdec import NVDEC_MIN
+
+    return f"--codec {codec} --gop {gop} --short-side {max(side, *NVDEC_MIN['hevc']) if codec == 'hevc' else side}"
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -79,22 +62,24 @@ def main(argv: list[str]) -> None:
     settings = loader_settings(args)
     tasks = {name: default_task(name) for name in [*pretext_tasks(), args.task]}
     gops = {codec: [1] if codec in KEY_FRAMES_ONLY else args.gops for codec in args.codecs}
-    ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]
+    of_sides = {
+        side: [stored_as(codec, gop, side) for codec in args.codecs for gop in gops[codec]] for side in args.short_sides
+    }
     sources = args.sources or [synthetic_videos(args.work_dir / "made_up")]
-    options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}
-    indices, notes = store_all_ways(sources, options, args.work_dir)
+    ways = [*chain(*of_sides.values()), "--codec copy", ORIGINAL]
+    indices, notes = store_all_ways(sources, ways, args.work_dir)
     print(*notes, sep="\n")
     timed = {way: Dataset(index).long_enough(tasks[args.task]).index for way, index in indices.items()}
     figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
-    feeds = {str(way): feed_costs(index, tasks[args.task]) for way, index in timed.items()}
+    feeds = {way: feed_costs(index, tasks[args.task]) for way, index in timed.items()}
     videos = len(next(iter(timed.values())))
     for rates in rounds(timed, tasks[args.task], settings, figures, rounds=args.rounds, batches=args.batches):
-        advice = {str(side): advise(side, figures, rates, args.disk_factor) for side in args.short_sides}
+        advice = {str(side): advise(side, ways, figures, rates, args.disk_factor) for side, ways in of_sides.items()}
         save_json(  # after each round: an interrupted bench keeps its results
             args.json,
             settings=settings | {"task": args.task, "videos": videos, "sources": [*map(str, sources)]},
             notes=notes,
-            stored={str(way): of_way for way, of_way in figures.items()},
+            stored=figures,
             feeding_a_gpu=feeds,
             advice=advice,
         )
@@ -104,14 +89,18 @@ def main(argv: list[str]) -> None:
 
 
 def advise(
-    side: int, figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], disk_factor: float
+    side: int,
+    ways: Sequence[str],
+    figures: Mapping[str, Mapping[str, Any]],
+    rates: Mapping[str, list[float]],
+    disk_factor: float,
 ) -> str:
-    """Return the advice for a short side: the fastest setting in the disk budget, the smallest if several tie."""
+    """Return the advice for a short side: the fastest way in the disk budget, the smallest if several tie."""
 
-    def size(way: Setting) -> float:
+    def size(way: str) -> float:
         return float(figures[way]["kb_per_video"])
 
-    ways = [way for way in figures if way.side == side]
+    ways = [way for way in ways if way in figures]
     if not ways:
         return f"short side {side}: none of the settings stores these videos"
     smallest = min(ways, key=size)

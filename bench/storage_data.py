@@ -1,12 +1,12 @@
 """Store the same videos in several ways, count costs without decoding, and time their clips."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bench import meters
-from bench.data import HEIGHT, WIDTH, drift, write_movie
+from bench.data import for_batches, source_video
 from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
 from configs.words import counted
@@ -16,46 +16,37 @@ from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.inspection.contents import stored_bytes
 from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from trainers.engine.loop import endless
 
 VIDEOS = 8
 DRAWS = 4  # plans per video whose frames are counted
-Key = TypeVar("Key", bound=Hashable)
 
 
 def synthetic_videos(folder: Path) -> Path:
-    """Make a folder of videos like downloads: H.264 in plain MP4, 336x256, 6 s, x264's own GOP (250)."""
+    """Make a folder of videos like downloads: 336x256, 6 s, x264's own GOP (250)."""
     for number in range(VIDEOS):
-        path = folder / f"video{number:03d}.mp4"
-        if path.is_file():
-            continue
-        options, size = {"preset": "veryfast"}, (WIDTH, HEIGHT)
-        with replacing(path) as part:
-            write_movie(part, drift(number), "libx264", size=size, options=options, format="mp4")
+        source_video(folder / f"video{number:03d}.mp4", number, preset="veryfast")
     return folder
 
 
-def store_all_ways(
-    sources: list[Path], ways: Mapping[Key, list[str]], folder: Path
-) -> tuple[dict[Key, Index], list[str]]:
-    """Prepare the sources with the options of each way, in a subfolder named for the way.
+def store_all_ways(sources: list[Path], ways: Iterable[str], folder: Path) -> tuple[dict[str, Index], list[str]]:
+    """Prepare the sources in each way, the options of `prepare`, in a subfolder named for it.
 
     Returns the indices, all with the same videos in the same order, and notes on ways that can store none of the
     videos and on the number of videos that not every way can store. UserError if no video is left.
     """
     find_videos(sources, outside=folder)  # UserError for sources without videos, whatever the way
-    indices: dict[Key, Index] = {}
+    indices: dict[str, Index] = {}
     notes = []
-    for key, options in ways.items():
-        out = folder / str(key).replace("--", "").replace(" ", "_")
+    for way in dict.fromkeys(ways):
+        out = folder / way.replace("--", "").replace(" ", "_")
         try:
-            prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *options])
-            indices[key] = Index.load(out)
+            prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *way.split()])
+            indices[way] = Index.load(out)
         except UserError as error:
-            notes.append(f"left out: {key}: {error}")
+            notes.append(f"left out: {way}: {error}")
     names = [set(index.names.texts()) for index in indices.values()]
     common = sorted(set.intersection(*names)) if names else []
     if not common:
@@ -65,8 +56,8 @@ def store_all_ways(
     if lost := len(set.union(*names)) - len(common):
         videos = counted(lost, "video")
         notes.append(f"left out: {videos} that not every way can store, see quarantine.csv below {folder}")
-    rows = {key: {name: row for row, name in enumerate(index.names.texts())} for key, index in indices.items()}
-    return {key: index.select([rows[key][name] for name in common]) for key, index in indices.items()}, notes
+    rows = {way: {name: row for row, name in enumerate(index.names.texts())} for way, index in indices.items()}
+    return {way: index.select([rows[way][name] for name in common]) for way, index in indices.items()}, notes
 
 
 def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
@@ -91,21 +82,21 @@ def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
 
 
 def rounds(
-    stored: Mapping[Key, Index],
+    stored: Mapping[str, Index],
     task: Task,
     settings: Mapping[str, Any],
-    figures: Mapping[Key, dict[str, Any]],
+    figures: Mapping[str, dict[str, Any]],
     *,
     rounds: int,
     batches: int,
-) -> Iterator[dict[Key, list[float]]]:
+) -> Iterator[dict[str, list[float]]]:
     """Time the clips of a task from every store in turn; after each round, yield the clips/s of all rounds so far.
 
     Args:
         settings: of the loader.
         figures: get the `decoder` of each store and its `clips_per_s`.
     """
-    rates: dict[Key, list[float]] = {way: [] for way in stored}
+    rates: dict[str, list[float]] = {way: [] for way in stored}
     for _ in range(rounds):
         for way, index in stored.items():
             rate, decoder = _rate(index, task, settings, batches)
@@ -116,13 +107,12 @@ def rounds(
 
 def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
     """Return clips/s of one round and the decoder; the loader is then closed, so it does not prefetch later."""
-    copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos has at least one batch
-    with closing(ClipLoader(index.repeat([copies] * len(index)), task, **settings)) as loader:
+    with closing(ClipLoader(for_batches(index, task, settings["batch_size"]), task, **settings)) as loader:
         rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
         return settings["batch_size"] * rate, loader.decoder
 
 
-def table(figures: Mapping[Key, Mapping[str, Any]], rates: Mapping[Key, list[float]], task: str, *, base: Key) -> str:
+def table(figures: Mapping[str, Mapping[str, Any]], rates: Mapping[str, list[float]], task: str, *, base: str) -> str:
     """Format the figures as a Markdown table, with a column of rates relative to `base`, the originals, if stored."""
     head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
     rows = []
@@ -130,7 +120,7 @@ def table(figures: Mapping[Key, Mapping[str, Any]], rates: Mapping[Key, list[flo
         clip = of_way["tasks"][task]
         rows.append(
             (
-                str(way).replace("--", ""),
+                way.replace("--", ""),
                 of_way["first_size"],
                 f"{of_way['kb_per_video']:.0f}",
                 f"{clip['kb_per_clip']:.0f}",

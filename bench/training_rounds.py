@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,33 @@ import torch
 
 from bench.meters import WARM_UP, synchronize
 from bench.report import median_range
+from configs.schema import Config
+from dali_pipelines.store.index import Index
+from nets import backbones
+from nets.classifier import Classifier
+from nets.tasks import Pretext, build_task
+from trainers.engine.build import build_loader, build_run
+from trainers.engine.distributed import Ranks
 from trainers.engine.loop import endless, train_step
 from trainers.engine.run import Batch, Run
+
+
+@contextmanager
+def built_run(config: Config, ranks: Ranks, index: Index, *, classes: int = 0) -> Iterator[Run]:
+    """Build a recipe's run on a dataset, in training mode; at the end of the block, close its loader.
+
+    classes: of a classifier; without, the recipe is one of a pretext task.
+    """
+    with closing(build_loader(config, ranks, index)) as loader:
+        torch.manual_seed(config.seed)
+        net: Pretext
+        if classes:
+            net = Classifier(backbones.create(config.backbone), classes, config.net)
+        else:
+            net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
+        run = build_run(config, ranks, loader, net)
+        run.model.train()
+        yield run
 
 
 class Clocked:

@@ -96,47 +96,38 @@ def measure(
     """
     import torch
 
-    from bench.training_rounds import measure_rounds
+    from bench.data import for_batches
+    from bench.training_rounds import built_run, measure_rounds
     from dali_pipelines.datasets.open import open_data
     from dali_pipelines.tasks import Task
-    from nets.tasks import build_task
-    from trainers.engine.build import build_loader, build_run
 
     data, batch, cuda = config.data, config.train.global_batch, ranks.device.type == "cuda"
-    dataset = open_data(data)
-    task = Task(config.task, config.plan)
-    index = dataset.long_enough(task).index
-    copies = -(-batch // len(index))  # an epoch of few videos has at least one batch
-    loader = build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
+    index = for_batches(open_data(data).index, Task(config.task, config.plan), batch)
     try:
-        torch.manual_seed(config.seed)
-        net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
-        run = build_run(config, ranks, loader, net)
-        run.model.train()
-        if cuda:
-            torch.cuda.reset_peak_memory_stats()
-        figures = measure_rounds(run, steps=steps, rounds=rounds)
-        if cuda:
-            figures["cuda_peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
-        if profile_to:
-            profile(run, profile_to)
-        return {
-            "backbone": config.backbone,
-            "global_batch": batch,
-            "workers": data.workers,
-            "threads": data.threads,
-            "decoder": loader.decoder,
-            "amplification": round(loader.counts.amplification, 2),
-            **figures,
-            "clips_per_s": round(1000 * batch / figures["step_ms"]["p50"], 1),
-        }
+        with built_run(config, ranks, index) as run:
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            figures = measure_rounds(run, steps=steps, rounds=rounds)
+            if cuda:
+                figures["cuda_peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+            if profile_to:
+                profile(run, profile_to)
+            return {
+                "backbone": config.backbone,
+                "global_batch": batch,
+                "workers": data.workers,
+                "threads": data.threads,
+                "decoder": run.loader.decoder,
+                "amplification": round(run.loader.counts.amplification, 2),
+                **figures,
+                "clips_per_s": round(1000 * batch / figures["step_ms"]["p50"], 1),
+            }
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{config.task} with {config.backbone} does not fit into the GPU's memory: --set train.accumulate=2 halves "
             "what a batch takes"
         ) from error
     finally:
-        loader.close()
         if cuda:
             torch.cuda.empty_cache()  # DALI's pools cannot use what torch keeps
 

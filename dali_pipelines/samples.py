@@ -113,10 +113,10 @@ class SampleSource:
         chroma, matrix: with luma, as in `decode.frames.Planes`.
         order: int32 (T,), with either: the task's frames as indices into those U. Views may share frames, and DALI's
             CPU decoder takes seven times as long if asked for a frame twice.
-        Then the arrays of the task's plan that the graph still needs.
+        Then the arrays of the task's plan that the graph takes.
         """
         task = self.task
-        return (*FIXED, *HANDED_OVER[self.media], *task.program.schema(after=self.steps), *task.labels)
+        return (*FIXED, *HANDED_OVER[self.media], *task.program.dali_arrays(steps=self.steps), *task.labels)
 
     @property
     def layouts(self) -> list[str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench import published, scaling_model
+import bench.data
+from bench import gpu_feed, published, scaling_model
 from bench.learning import real_table
 from bench.report import committed, percent_interval
 from tests.helpers.runs import ROOT
@@ -51,8 +52,11 @@ def test_storage_rates_match_the_results():
         for name, key in names.items()
     }
     text = Path(ROOT, "docs", "datasets.md").read_text()
-    for key in ("folders of JPEGs", "stored zips of JPEGs", "deflated zips of JPEGs", "tar of JPEGs", "video files"):
-        assert f"{found[key]['of_prepared']:g}" in text
+    share = {key: f"{of['of_prepared']:g}" for key, of in found.items()}
+    words, both = " ".join(text.split()), {share["tar of JPEGs"], share["LMDB of msgpack lists"]}
+    assert f"folders of JPEGs give {share['folders of JPEGs']} times the clips/s of the prepared store" in words
+    assert f"zips {share['stored zips of JPEGs']} (deflated {share['deflated zips of JPEGs']})" in words
+    assert f"a tar or an LMDB {', '.join(both)}, and H.264 files {share['video files']}." in words
 
 
 def test_injected_faults_match_the_results():
@@ -88,6 +92,54 @@ def test_gop_costs_match_the_results():
         name: [f"{stored[key]['kb_per_video']:,.0f}", *(str(stored[key]["tasks"][t]["amplification"]) for t in tasks)]
         for name, key in keys.items()
     }
+
+
+def test_costs_of_feeding_a_gpu_match_the_results():
+    keys = {
+        "H.264, GOP 1 (default)": "--codec h264 --gop 1 --short-side 144",
+        "H.264, GOP 8": "--codec h264 --gop 8 --short-side 144",
+        "HEVC, GOP 8": "--codec hevc --gop 8 --short-side 160",
+        "MJPEG": "--codec mjpeg --gop 1 --short-side 144",
+        "raw video": "--codec rawvideo --gop 1 --short-side 144",
+        "original files": "--codec original",
+    }
+    storage, expected = committed("storage"), {}
+    seconds = bench.data.NUM_FRAMES / bench.data.FPS
+    for name, key in keys.items():
+        feed, ways = storage["feeding_a_gpu"][key]["feed"], storage["feeding_a_gpu"][key]["ways"]
+        expected[name] = [
+            f"{storage['stored'][key]['kb_per_video'] / seconds:.0f}",
+            feed,
+            f"{ways[feed]['ms_per_clip']:.1f}",
+            f"{ways[feed]['cores_per_gpu']}",
+            f"{ways[feed]['kb_per_clip'] * gpu_feed.TRAINS_AT / 1e6:.2f}",
+            *(f"{ways[way]['ms_per_clip']:.1f}" for way in ("planes", "frames")),
+        ]
+    assert rows("gpu", "stored as | disk, kB / s of video") == expected
+    ways = {key: of["ways"] for key, of in storage["feeding_a_gpu"].items()}
+    raw = ways.pop(keys["raw video"])
+    shares = [of["planes"]["ms_per_clip"] / of["frames"]["ms_per_clip"] for of in (raw, *ways.values())]
+    words = " ".join(Path(ROOT, "docs", "gpu.md").read_text().split())
+    assert f"{shares[0]:.1f} times as long as RGB frames for raw video" in words
+    assert f"and {min(shares[1:]):.1f} to {max(shares[1:]):.1f} times for the codecs" in words
+    assert f"{raw['planes']['kb_per_clip'] / raw['frames']['kb_per_clip']:.1f} times the bytes for frames of" in words
+    cores = ways[keys["H.264, GOP 1 (default)"]]["encoded"]["cores_per_gpu"]
+    text = " ".join(Path(ROOT, "docs", "performance.md").read_text().split())
+    assert f"workers only read and plan: {cores} cores serve 1,400 clips/s" in text
+
+
+def test_sizes_of_codecs_are_the_same_on_all_pages():
+    sizes = {name.split("`")[0]: float(cells[1]) for name, cells in rows("storage", "`--codec`").items() if cells[1]}
+    stored = committed("storage")["stored"]
+    gops = [stored[f"--codec h264 --gop {gop} --short-side 144"]["kb_per_video"] for gop in (1, 8)]
+    times = {11: "eleven"}[round(sizes["rawvideo"] / sizes["h264"])]
+    for page, figure in (
+        ("datasets", f"Raw video takes {times} times the disk space"),
+        ("performance", f"`--codec rawvideo` if there is {times} times the disk space"),
+        ("performance", f"`--gop 8` takes {gops[1] / gops[0]:.1f} times the bytes"),
+        ("gpu", f"Real videos take {times} times the disk space of H.264"),
+    ):
+        assert figure in " ".join(Path(ROOT, "docs", f"{page}.md").read_text().split())
 
 
 def test_leads_over_other_loaders_match_the_results():
@@ -129,6 +181,8 @@ def test_figures_in_sentences_of_performance_match_the_results():
     storages, prepared = committed("storages")["storages"], committed("prepare_throughput")
     kills = committed("faults")["faults"]["SIGKILL to a random worker of a loader"]
     of_files = 1 / storages["video files"]["of_prepared"]
+    of_floor = prepared["stored"]["ours"]["clips_per_s_core"]["median"] / prepared["floor_clips_per_s_core"]
+    in_words = {5: "five"}
     for words in (
         f"decode only makes {ctp['decode_only']['clips_per_s']:.0f} clips/s, decode and cut "
         f"{ctp['decode_and_cut']['clips_per_s']:.0f}, augment only {ctp['augment_only']['clips_per_s']:,.0f} "
@@ -143,10 +197,13 @@ def test_figures_in_sentences_of_performance_match_the_results():
         f"raw video {of_files * storages['prepared as raw video']['of_prepared']:.0f} times",
         f"{prepared['stored']['ours']['clips_per_s_core']['median']:.2f} ten-second clips",
         f"published, {prepared['floor_clips_per_s_core']:.2f}",
+        f"{in_words[round(of_floor)]} times the only lower bound",
         f"{kills['injected']:,} kills in {kills['details']['batches']:,} batches",
     ):
         assert words in text
     assert kills["bits_equal"]
+    small_shm = committed("faults")["faults"]["64 MB of /dev/shm for two ranks with two workers each"]
+    assert (small_shm["survived"], small_shm["lost_or_repeated"], small_shm["bits_equal"]) == (1, 0, True)
 
 
 def test_the_scaling_page_matches_the_model():

@@ -4,6 +4,7 @@ All take three hours on two cores: name some, and shorten them with --scale. The
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=Path("runs/faults"), help="for what they write (runs/faults)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside those of other faults")
     args = parser.parse_args(argv)
-    if not args.scale > 0:
-        raise UserError(f"--scale {args.scale}: above 0")
+    if not 0 < args.scale < math.inf:
+        raise UserError(f"--scale {args.scale}: a number above 0")
     if unknown := [name for name in args.names if name not in FAULTS]:
         raise UserError(f"no fault {unknown[0]!r}; there are {', '.join(FAULTS)}")
     return args

@@ -25,8 +25,6 @@ SECONDS: dict[str, dict[str, int]] = {
     "recovery": {f"{kind}_{codec}": 3 for codec in ("h264", "hevc", "vp9") for kind in DAMAGE},
 }
 ITEMS = {part: tuple(items) for part, items in SECONDS.items()}
-START = 5
-"""Seconds for the process of a part to import torch and DALI."""
 
 
 def time_limit(name: str) -> int:

@@ -104,7 +104,7 @@ def dropped(target: Target) -> dict[str, Any]:
     busy = torch.ones(side, side, device=target.device)
     sums: list[list[Tensor]] = []
     for waits in (True, False):
-        with closing(loader_of("recognition", target)) as loader:
+        with closing(loader_of("recognition", target, workers=0)) as loader:  # workers take seconds to start
             batches, found = endless(loader), []
             for _ in range(count):
                 clips = next(batches)["clips"]

@@ -16,6 +16,7 @@ from bench.data import default_task
 from bench.gpu_checks import ROOT, Target
 from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
+from bench.training_rounds import built_run
 from configs.load import load
 from configs.speed import SUFFIX
 from dali_pipelines.loader import ClipLoader
@@ -23,13 +24,12 @@ from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
 from nets.batch_augment import BatchAugment
 from nets.tasks import Pretext, build_task
-from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
 from trainers.engine.run import Run
 
 SAMPLES, STEPS = 2, 3
-BATCH, THREADS, WORKERS = 8, 14, 4
+BATCH, THREADS = 8, 14
 CLASSES = 10
 MAX_APART = {"float32": 0.05, "bfloat16": 0.2}
 """Largest relative difference of loss and gradient from the CPU's: convolutions use TF32, bfloat16 has 8 bits."""
@@ -120,30 +120,29 @@ def augmented(target: Target) -> dict[str, Any]:
 def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str, Any]:
     """Train some steps of a recipe of the task in bfloat16, from the chosen store."""
     recipe = ROOT / "configs" / task / "demo.yaml" if target.rehearsal else Path(f"{first_recipe(task)}{SUFFIX}")
-    batch, workers, threads = (2, 0, 2) if target.rehearsal else (BATCH, WORKERS, THREADS)
+    batch, threads = (2, 2) if target.rehearsal else (BATCH, THREADS)
     store, index = chosen_store(target)
     changes = {
-        **{"data.root": str(index.root), "data.list": None, "data.workers": workers, "data.threads": threads},
+        # Without workers, which take seconds to start: a few small batches do not need them.
+        **{"data.root": str(index.root), "data.list": None, "data.workers": 0, "data.threads": threads},
         **{"train.global_batch": batch, "train.accumulate": 1, "train.amp": "bf16", "optim.lr": 1e-9},
         **changes,
     }
     config = load(recipe, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
-    with start(target.device) as ranks, closing(build_loader(config, ranks, index)) as loader:
-        torch.manual_seed(0)
-        run = build_run(config, ranks, loader, build_task(task, config.backbone, loader.task.batch_schema, config.net))
-        run.model.train()
-        batches = endless(loader)
+    with start(target.device) as ranks, built_run(config, ranks, index) as run:
+        batches = endless(run.loader)
         for step in range(STEPS):
             began = time.perf_counter()
             last = train_step(run, batches, step)
             took = time.perf_counter() - began
         found = [] if target.rehearsal else waits(run, last.batch)
         peak = 0 if target.rehearsal else torch.cuda.max_memory_allocated() >> 20
-    wait = f"the host waits at {', '.join(found)}" if found else "the host waits nowhere" * (not target.rehearsal)
+        decoder = run.loader.decoder
+    wait = f"; the host waits {'at ' + ', '.join(found) if found else 'nowhere'}" * (not target.rehearsal)
     return {
         "ok": not found,
-        "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms; {wait}",
-        "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {loader.decoder}",
+        "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms{wait}",
+        "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {decoder}",
         "last": {name: value.item() for name, value in last.terms.items()} | {"grad_norm": last.grad_norm},
         "waits": found,
         "peak_mib": peak,

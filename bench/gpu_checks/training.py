@@ -1,21 +1,16 @@
 """R3D-18 on 16 frames of 112x112, the workload with the closest published figures: is the network the only limit?"""
 
 import json
-from contextlib import closing
 from functools import partial
 from itertools import repeat
 from typing import Any
 
-import torch
-
 from bench.gpu_checks import ROOT, Target
 from bench.gpu_checks.pipelines import alternate
 from bench.gpu_checks.videos import chosen_store, dataset
+from bench.training_rounds import built_run
 from configs.load import load
 from configs.words import counted
-from nets import backbones
-from nets.classifier import Classifier
-from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
 
@@ -43,12 +38,8 @@ def measure(item: str, target: Target) -> dict[str, Any]:
     }
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     config = load(RECIPE, [*overrides, *(SMALL if target.rehearsal else ())])
-    with start(target.device) as ranks, closing(build_loader(config, ranks, index)) as loader:
-        torch.manual_seed(0)
-        net = Classifier(backbones.create(config.backbone), CLASSES, config.net)
-        run = build_run(config, ranks, loader, net)
-        run.model.train()
-        batches, middle = endless(loader), run.total_steps // 2
+    with start(target.device) as ranks, built_run(config, ranks, index, classes=CLASSES) as run:
+        batches, middle = endless(run.loader), run.total_steps // 2
         rows = alternate(
             {
                 "cached batch": partial(train_step, run, repeat(next(batches)), middle),
@@ -59,7 +50,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
             batch_size=batch,
             seconds=1.5,
         )
-        decoder = loader.decoder
+        decoder = run.loader.decoder
     each = f"{counted(threads, 'thread')}, {counted(workers, 'worker')}"
     for row in rows.values():
         row["frames_per_s"] = round(row["clips_per_s"] * config.plan.num_frames)

@@ -18,6 +18,7 @@ from bench.machine import machine
 from bench.report import markdown, percent_interval
 from configs.errors import run_cli
 from dali_pipelines.store.files import write_file
+from nets.tasks import pretext_tasks
 from trainers.evaluation.intervals import wilson
 from trainers.weights import read
 
@@ -31,7 +32,8 @@ CLASSES = 8  # directions of motion
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="downstream_demo.py", description="What is pretraining worth?")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", default=TASKS, help=f"({' '.join(TASKS)})")
+    tasks = pretext_tasks()
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", choices=tasks, default=TASKS, help=f"({' '.join(TASKS)})")
     parser.add_argument("--seeds", type=int, default=3, help="runs of scratch and finetune, and random networks (3)")
     parser.add_argument("--pretext", type=Path, default=Path("runs/pretext_demo"), help="data and runs of pretext_demo")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/downstream_demo"), help="runs are kept here")

@@ -1,7 +1,7 @@
 """Contenders to compare: our loader on each store, its ceilings, and other loaders."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,9 +75,3 @@ def all_figures(contenders: Sequence[Contender], batch_size: int) -> dict[str, d
         ratios = {one.name: ours.ratio(one) for one in near if one is not ours}
         result[ours.group][OURS]["ratios"] = ratios
     return result
-
-
-def ratio_to(figures: Mapping[str, Any], name: str) -> float | None:
-    """Return the median ratio of our loader to another contender of a task, None if that was not measured."""
-    found = figures["ratios"].get(name)
-    return None if found is None else float(found["median"])

@@ -5,7 +5,6 @@ import os
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from bench.data import default_task
@@ -19,7 +18,7 @@ _own: dict[str, Any] = {}  # state of a loader process: its batches and their si
 
 
 def measure_processes(
-    root: Path | str, task: str, *, processes: int, batch_size: int, batches: int, rounds: int
+    index: Index, task: str, *, processes: int, batch_size: int, batches: int, rounds: int
 ) -> dict[str, Any]:
     """Return the rate of one loader process on one core, that of one on each of `processes` cores, and the efficiency.
 
@@ -29,7 +28,7 @@ def measure_processes(
     alone, together = [], []
     with ExitStack() as stack:
         pools = [
-            stack.enter_context(ProcessPoolExecutor(1, SPAWN, _start_loader, (root, task, batch_size, core)))
+            stack.enter_context(ProcessPoolExecutor(1, SPAWN, _start_loader, (index, task, batch_size, core)))
             for core in sorted(os.sched_getaffinity(0))[:processes]
         ]
         for _ in range(rounds):
@@ -49,13 +48,11 @@ def _rate(pools: list[ProcessPoolExecutor], batches: int) -> float:
     return sum(running.result() for running in [pool.submit(_loader_rate, batches) for pool in pools])
 
 
-def _start_loader(root: Path | str, task: str, batch_size: int, core: int) -> None:
+def _start_loader(index: Index, task: str, batch_size: int, core: int) -> None:
     """Pin this process to a core and create its endless loader."""
     os.sched_setaffinity(0, {core})
     _own.update(size=batch_size)
-    _own["batches"] = endless(
-        ClipLoader(Index.load(root), default_task(task), batch_size=batch_size, threads=1, seed=core)
-    )
+    _own["batches"] = endless(ClipLoader(index, default_task(task), batch_size=batch_size, threads=1, seed=core))
 
 
 def _loader_rate(batches: int) -> float:

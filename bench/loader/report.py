@@ -6,19 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES, ratio_to
+from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES
 from bench.report import markdown
-from configs.errors import run_cli
-
-Figures = Mapping[str, Mapping[str, Any]]
-"""Task -> the result of `rounds.measure_task`."""
-
-LEADS = {"torchcodec_prepared": 3.0, "jpeg_zip": 2.5, EQUAL_JPEGS: 1.5}
-"""Targets for the first store: over torchcodec on the same files, over the sources as JPEGs, over equal JPEGs."""
-LEADS_OF_RAW_VIDEO = {EQUAL_JPEGS: 2.0}
-SHARE = 0.85
-"""Share of the rate of decoding and cutting. Reaching it meets every lead, as more is hardly possible."""
-TARGETS = ("task", "store", "lead over", "target", "measured", "of decode and cut", "met")
+from configs.errors import UserError, run_cli
 
 SUMMARY = {
     "over torchcodec on the same files": "torchcodec_prepared",
@@ -44,23 +34,24 @@ COLUMNS = {
 }
 
 
-def table(tasks: Figures) -> str:
-    """Return Markdown: our ratios by task and store, all measurements of each task, and the targets."""
+def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return Markdown: our ratios by task and store, and all measurements of each task.
+
+    tasks: name -> the result of `rounds.measure_task`.
+    """
     rows = [
-        [f"`{task}`", store, ours["clips_per_s"], *(_text(ratio_to(ours, name)) for name in SUMMARY.values())]
+        [
+            f"`{task}`",
+            store,
+            ours["clips_per_s"],
+            *(_text(ours["ratios"].get(name, {}).get("median")) for name in SUMMARY.values()),
+        ]
         for task, figures in tasks.items()
         for store, ours in _stores(figures)
     ]
     lines = markdown(["task", "store", "clips/s", *SUMMARY], rows)
     for task, figures in tasks.items():
         lines += ["", *markdown([f"`{task}`", "reads", *COLUMNS, "our lead", "quartiles"], _rows(figures))]
-    if found := [*target_rows(tasks)]:
-        lines += [
-            "",
-            *markdown(TARGETS, found),
-            "",
-            f"{SHARE} of decode and cut stands in for a lead, but with raw video.",
-        ]
     return "\n".join(lines)
 
 
@@ -77,27 +68,10 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[list[str]]:
     for group, found in figures["contenders"].items():
         for name, one in found.items():
             ratio = of_store.get(group, first)["ratios"].get(name, {})
-            yield [
-                name,
-                group,
-                *(_text(one.get(key)) for key in COLUMNS.values()),
-                _text(ratio.get("median")),
-                _text(ratio.get("quartiles")),
-            ]
+            lead = (ratio.get("median"), ratio.get("quartiles"))
+            yield [name, group, *map(_text, (*(one.get(key) for key in COLUMNS.values()), *lead))]
         for name, why in figures["missing"].get(group, {}).items():
             yield [name, group, f"not measured: {why}", *[""] * (len(COLUMNS) + 1)]
-
-
-def target_rows(tasks: Figures) -> Iterator[tuple[object, ...]]:
-    """Yield a row with the columns TARGETS for each target of each task whose peers were measured."""
-    for task, figures in tasks.items():
-        for place, (group, ours) in enumerate(_stores(figures)):
-            leads = LEADS_OF_RAW_VIDEO if group == "rawvideo" else {} if place else LEADS
-            for peer, least in leads.items():
-                lead, share = ratio_to(ours, peer), ratio_to(ours, "decode_and_cut")
-                if lead is not None and share is not None:
-                    met = lead >= least or (share >= SHARE and group != "rawvideo")
-                    yield f"`{task}`", group, peer, least, f"{lead:.2f}", f"{share:.2f}", "yes" if met else "**no**"
 
 
 def _text(value: Any) -> str:
@@ -109,7 +83,11 @@ def _text(value: Any) -> str:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.loader.report", description="Print the tables again.")
     parser.add_argument("file", type=Path, metavar="FILE", help="JSON of loader_throughput.py")
-    print(table(json.loads(parser.parse_args(argv).file.read_text())["tasks"]))
+    file = parser.parse_args(argv).file
+    tasks = json.loads(file.read_text()).get("tasks", {})
+    if not tasks or not all("contenders" in figures for figures in tasks.values()):
+        raise UserError(f"{file} compares no loaders: give one of loader_throughput.py without --processes, --epochs")
+    print(table(tasks))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Select other loaders as contenders: those that run here and make our views, each with its best number of workers."""
 
 import importlib
+import math
 from collections.abc import Collection
 from time import perf_counter
 
@@ -67,7 +68,7 @@ def _contender(name: str, loader: ClipLoader, *, alone: float, group: str) -> Co
     per_s = tried[workers] / size
 
     def run(step: int, batches: int) -> Round:
-        return run_peer(peer, loader, step, min(batches_for(per_s, workers), batches), workers=workers)
+        return run_peer(peer, loader, step, batches_for(per_s, workers, most=batches), workers=workers)
 
     clips = peer_clips(loader, 0, EPOCHS * len(loader), prepared=peer.prepared)
     facts = {
@@ -78,9 +79,14 @@ def _contender(name: str, loader: ClipLoader, *, alone: float, group: str) -> Co
     return Contender(group, name, run, facts)
 
 
-def batches_for(per_s: float, workers: int) -> int:
-    """Return the number of batches to time for a loader that makes about `per_s` of them per second."""
-    return max(BURSTS * max(workers, 1), round(ROUND_S * per_s))
+def batches_for(per_s: float, workers: int, *, most: float = math.inf) -> int:
+    """Return the number of batches to time for a loader that makes about `per_s` of them per second.
+
+    A part of a burst would count as less than it is: its other batches have been made by then. So there are only whole
+    ones, and at least BURSTS of them, even if those are more than `most` batches.
+    """
+    burst = max(workers, 1)
+    return burst * max(BURSTS, int(min(ROUND_S * per_s, most) // burst))
 
 
 def run_peer(peer: Peer, loader: ClipLoader, step: int, count: int, *, workers: int) -> Round:

@@ -64,10 +64,7 @@ def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) 
         for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
             name = f"video{number:03d}"
             video, jpegs = sources(root, name)
-            if not video.is_file():
-                with replacing(video) as part:  # with x264's defaults but for the GOP: B-frames, CRF 23
-                    frames, options = data.drift(number), {"g": str(source_gop)}
-                    data.write_movie(part, frames, "libx264", size=SOURCE_SIZE, options=options, format="mp4")
+            data.source_video(video, number, size=SOURCE_SIZE, g=str(source_gop))  # else x264's: B-frames, CRF 23
             if not jpegs.is_file():
                 pictures = (_picture(frame) for frame in decoded(video))
                 write_zip(jpegs, (encode_jpeg(picture, JPEG_QUALITY) for picture in pictures))

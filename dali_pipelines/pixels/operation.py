@@ -72,6 +72,8 @@ class Operation(ABC):
 
     geometric = False
     """Whether it only moves pixels. The host then does it for a GPU too, so fewer bytes are copied."""
+    host_only: frozenset[str] = frozenset()
+    """Arrays of its `schema` that `host` takes and `dali` does not."""
 
     @property
     def on_host(self) -> bool:

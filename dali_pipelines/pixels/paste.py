@@ -29,6 +29,8 @@ class PastePatches(ClipOperation):
     size: int
     truncate: bool = False
 
+    host_only = frozenset({"patch_box", "patch_opacity"})
+
     @property
     def on_host(self) -> bool:
         return not self.truncate

@@ -71,12 +71,22 @@ class Program:
             return 0
         return min(_leading(view.operations, gpu=gpu) for view in self.views)
 
-    def schema(self, *, after: int = 0) -> Schema:
-        """Return the schema of the plan's arrays that operations take, except the first `after` of each view."""
+    def schema(self) -> Schema:
+        """Return the schema of the plan's arrays that operations take."""
         schema: Schema = {}
-        for operation in dict.fromkeys(operation for view in self.views for operation in view.operations[after:]):
+        for operation in self._operations(0):
             schema |= operation.schema(views=len(self.views), frames=self.frames)
         return schema
+
+    def dali_arrays(self, *, steps: int) -> list[str]:
+        """Name the plan's arrays that `dali` takes after the host's `steps`."""
+        schemas = {op: op.schema(views=len(self.views), frames=self.frames) for op in self._operations(steps)}
+        taken = (name for operation, schema in schemas.items() for name in schema if name not in operation.host_only)
+        return list(dict.fromkeys(taken))
+
+    def _operations(self, steps: int) -> list[Operation]:
+        """Return the distinct operations after the first `steps` of each view."""
+        return list(dict.fromkeys(operation for view in self.views for operation in view.operations[steps:]))
 
     def regions(self, plan: Plan) -> list[Region]:
         """Return the region of its frames that each view shows."""

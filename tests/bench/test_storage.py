@@ -8,7 +8,7 @@ import pytest
 
 from bench import meters
 from bench.report import lead
-from bench.storage import ORIGINAL, Setting, advise, main
+from bench.storage import ORIGINAL, advise, main, stored_as
 from bench.storage_data import DRAWS, costs, store_all_ways
 from configs.errors import UserError
 from dali_pipelines import prepare
@@ -114,10 +114,11 @@ def test_bytes_of_packed_pictures_are_those_that_are_read(tmp_path, way):
 
 def test_missing_sources_are_named_once(tmp_path):
     with pytest.raises(UserError, match=r"^no such file or folder"):
-        store_all_ways([tmp_path / "nowhere"], {"a": ["--codec", "copy"]}, tmp_path)
+        store_all_ways([tmp_path / "nowhere"], ["--codec copy"], tmp_path)
 
 
-A, B, C = (Setting("vp9", gop, 128) for gop in (1, 8, 32))
+WAYS = [stored_as("vp9", gop, 128) for gop in (1, 8, 32)]
+A, B, C = WAYS
 
 
 @pytest.mark.parametrize(
@@ -133,10 +134,10 @@ A, B, C = (Setting("vp9", gop, 128) for gop in (1, 8, 32))
 def test_the_advice_is_the_fastest_within_budget_then_the_smallest(sizes, rates, factor, chosen):
     figures = {way: {"kb_per_video": size} for way, size in zip((A, B, C, ORIGINAL), (*sizes, 1), strict=True)}
     times = dict(zip((A, B, C, ORIGINAL), (*rates, [2.0, 2.0]), strict=True))
-    text = advise(128, figures, times, factor)
-    assert str(chosen) in text.splitlines()[0]
+    text = advise(128, WAYS, figures, times, factor)
+    assert chosen in text.splitlines()[0]
     assert "times the clips/s of the original files" in text
-    assert "none of the settings" in advise(256, figures, times, factor)
+    assert "none of the settings" in advise(256, ["--codec mjpeg"], figures, times, factor)
 
 
 def test_the_ratio_is_the_median_of_per_round_ratios():
@@ -144,8 +145,8 @@ def test_the_ratio_is_the_median_of_per_round_ratios():
 
 
 def test_hevc_has_at_least_the_size_gpus_need():
-    assert Setting("hevc", 8, 128).options[-1] == "160"
-    assert Setting("hevc", 8, 256).options[-1] == "256"
+    assert stored_as("hevc", 8, 128) == "--codec hevc --gop 8 --short-side 160"
+    assert stored_as("hevc", 8, 256).endswith(" 256")
 
 
 def test_invalid_options_are_refused():

@@ -3,16 +3,32 @@
 import json
 import os
 import warnings
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 
 from bench import data
-from bench.gpu_checks import Target, decode, items, loader, networks, nvdec, questions, recovery, training, videos
+from bench.gpu_checks import (
+    Target,
+    compare,
+    decode,
+    items,
+    loader,
+    networks,
+    nvdec,
+    pipelines,
+    questions,
+    recovery,
+    training,
+    videos,
+)
 from bench.gpu_checks.__main__ import run_item
+from tests.helpers.gpu_lint import problems
 from trainers.engine.run import Run
 
 pytestmark = pytest.mark.slow
@@ -24,6 +40,22 @@ def test_every_part_is_unavailable_without_a_gpu(name, tmp_path):
     record = run_item(name, Target("cuda", tmp_path))
     assert record["status"] == "unavailable"
     assert "no GPU" in record["error"]
+
+
+def test_the_pipelines_of_the_checks_are_valid_on_a_gpu(tmp_path):
+    """Of the decoders here: tests/dali_pipelines/test_gpu_lint.py checks the graphs of the tasks."""
+    place, clip = Target("cuda", tmp_path), videos.encode_clip("h264", 128, 128)
+    assert problems(lambda: pipelines.clip_pipeline([clip], place, batch_size=2, threads=2)) == []
+    assert problems(lambda: questions.jpeg_pipeline([clip] * 4, 0.65, place)) == []
+
+
+@pytest.mark.parametrize(("codec", "size"), [("h264", (340, 256)), ("hevc", (128, 128)), ("vp9", (320, 240))])
+def test_clips_for_a_gpu_show_their_frames_in_any_size(codec, size):
+    """A rehearsal uses VP9 alone."""
+    clip = videos.encode_clip(codec, *size, frames=18)
+    shown = videos.decode_reference(clip, np.arange(18))
+    tiled = [np.tile(frame, (2, 2, 1))[: size[1], : size[0]] for frame in islice(data.drift(0), 18)]
+    assert compare.compare(shown, np.stack(tiled))["misplaced"] == 0
 
 
 def test_the_stores_have_rates_by_threads(target):
@@ -143,6 +175,7 @@ def test_a_bad_sample_fails_its_own_run_and_the_loader_names_its_video(target):
     found = recovery.measure("loader_h264", target)
     assert found["ok"]
     assert list(found["replaced"]) == ["video001"]
+    assert "Failed to send packet" in found["replaced"]["video001"]  # DALI found it, not the reader
 
 
 def test_utilization_without_a_driver_names_the_missing_library():

@@ -63,6 +63,13 @@ def test_pretext_demo_names_an_unknown_task():
         pretext_demo.main(["--tasks", "cpt", "--out", "nowhere"])
 
 
+def test_downstream_demo_refuses_an_unknown_task_before_it_makes_videos(monkeypatch, capsys):
+    monkeypatch.setattr(downstream_demo, "call", None)
+    with pytest.raises(SystemExit):
+        downstream_demo.main(["--tasks", "cpt"])
+    assert "invalid choice: 'cpt'" in capsys.readouterr().err
+
+
 def test_downstream_demo_has_five_figures_per_task(demo_set, tmp_path, monkeypatch, capsys):
     calls = []
 

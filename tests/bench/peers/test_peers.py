@@ -180,6 +180,9 @@ def test_slow_peers_get_fewer_batches_but_whole_bursts():
     assert batches_for(100, 2) == 150
     assert batches_for(1, 2) == 6
     assert batches_for(1, 0) == 3
+    assert batches_for(8.7, 2, most=16) == 12
+    assert batches_for(100, 2, most=16) == 16
+    assert batches_for(100, 64, most=12) == 192  # 12 would be timed as one burst of 64
 
 
 def test_peers_are_grouped_by_the_files_they_read():

@@ -85,12 +85,12 @@ def test_host_samples_have_cut_frames_and_no_operation_arrays(store, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "arrays"), [("moco", ["color_kind"]), ("cstp", ["color_kind", "sigma"]), ("ctp", ["patch_box"])]
+    ("name", "arrays"), [("moco", ["color_kind"]), ("cstp", ["color_kind", "sigma"]), ("ctp", ["patch_mask"])]
 )
 def test_a_gpu_gets_cut_frames_and_does_the_rest(store, name, arrays):
     cpu, gpu = (source(store, TASKS[name], host=True, gpu=gpu) for gpu in (False, True))
     assert set(arrays) <= set(gpu.names) - set(cpu.names)
-    assert not {"crop_start", "box_start", "rot90", "degrees"} & set(gpu.names)
+    assert not {"crop_start", "box_start", "rot90", "degrees", "patch_box"} & set(gpu.names)
     pairs = [
         tuple(dict(zip(s.names, s.read(epoch, 1), strict=True))["media"] for s in (cpu, gpu)) for epoch in range(6)
     ]
