@@ -19,6 +19,12 @@ from dali_pipelines.store.index import Index
 SETS = ("mocap", "ut_interaction")
 SHORT_SIDE = 80  # of the stores: the largest one in the recipes
 SCENES = ("set1", "set2")  # of UT-Interaction: a parking lot and a lawn
+FINETUNED = {
+    "mocap": ("mocap", "train", "test"),
+    "ut_set1_to_set2": ("ut_interaction", "set1", "set2"),
+    "ut_set2_to_set1": ("ut_interaction", "set2", "set1"),
+}
+"""Split -> set, list of training and list of test videos, for finetuning; `ut_sequences` would take 20 runs."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 
 from bench.learning import real_recipes
 from bench.learning.pretext_demo import read_rows
-from bench.learning.real_data import SCENES, Split, splits
+from bench.learning.real_data import FINETUNED, Split, splits
 from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
 from configs.errors import UserError, run_cli
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("name", help="a task, with a switch or without, or random_<backbone>")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--frames", type=int, required=True)
-    parser.add_argument("--epochs", type=int, required=True, help="of finetuning, on UT-Interaction")
+    parser.add_argument("--epochs", type=int, required=True, help="of finetuning on UT-Interaction")
     parser.add_argument("--source", type=Path, required=True, help="the sets as they came")
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain and judge features")
@@ -108,23 +108,23 @@ def network(facts: Mapping[str, Any], seed: int, out: Path) -> Backbone:
 def tune(
     name: str, facts: Mapping[str, Any], seed: int, epochs: int, data: Path, out: Path, found: Mapping[str, Split]
 ) -> dict[str, dict[str, str]]:
-    """Finetune from one scene to the other, both ways, or train from scratch; return which tests are right."""
+    """Finetune on mocap and from one scene to the other, both ways, or train from scratch; return what is right."""
     how = ["--mode", "scratch"]
     if not name.startswith(RANDOM):
         how = ["--mode", "full", "--pretrained", str(out / "pretrain")]
     correct = {}
-    for train, test in (SCENES, SCENES[::-1]):
-        split = found[f"ut_{train}_to_{test}"]
+    for split, (folder, train, test) in FINETUNED.items():
         run = out / f"{train}_to_{test}"
-        changes = real_recipes.finetuning(facts["backbone"], facts["normalization"], epochs=epochs) | {
+        rounds = real_recipes.MOCAP_EPOCHS if folder == "mocap" else epochs
+        changes = real_recipes.finetuning(facts["backbone"], facts["normalization"], epochs=rounds) | {
             "data.list": f"{train}.txt",
             "data.test_list": f"{test}.txt",
             "seed": seed,
         }
-        recipe = ["--config", "recognition/demo", "--data-dir", str(data / "ut_interaction"), "--work-dir", str(run)]
+        recipe = ["--config", "recognition/demo", "--data-dir", str(data / folder), "--work-dir", str(run)]
         if finetune.main([*recipe, "--device", "cpu", *how, *as_options(changes)]):
             raise UserError(f"finetuning in {run} was interrupted; give the same command again")
-        correct[f"ut_{train}_to_{test}"] = {"finetune": bits([tested(run, split)])}
+        correct[split] = {"finetune": bits([tested(run, found[split])])}
     return correct
 
 

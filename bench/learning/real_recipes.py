@@ -19,6 +19,9 @@ from dali_pipelines.tasks.recognition import Test
 FRAMES = 1_280_000
 """Frames that each task sees in pretraining; each augmented view counts. After a quarter, SpeedNet is at chance."""
 
+MOCAP_EPOCHS = 40
+"""Of finetuning on mocap."""
+
 CLIP: Mapping[str, Any] = {"num_frames": 8, "size": 64}
 SHORT_SIDES = [64, 72, 80]
 STRIDE = 4  # of the clips for judging: 2 s of mocap, 1 s of UT-Interaction
