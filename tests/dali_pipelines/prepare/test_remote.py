@@ -12,7 +12,9 @@ from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.place import Place
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, recognition
 from tests.helpers import http_files, s3_files
@@ -116,6 +118,16 @@ def test_a_remote_archive_is_asked_for_its_time_once_and_not_for_each_video(sour
             assert prepare(f"{server.url}/all.tar", *out) == 0
             asked.append(sum(not of_bytes for _, of_bytes in server.asked))
     assert asked[0] == asked[1]
+
+
+def test_pictures_of_a_remote_folder_are_asked_for_together(sources):
+    """One after the other, 300 pictures of a server that takes 50 ms were half a minute, twice."""
+    with http_files.served(sources) as server:
+        server.delay = 0.1
+        there = leave_in_place(Place(f"{server.url}/run/50%25%20pictures", "folder"))
+        assert server.most_at_once > 1
+    here = leave_in_place(sources / "run" / "50% pictures")
+    assert tuple(there.fragments) == tuple(here.fragments)
 
 
 def test_a_single_remote_file_is_found(url, tmp_path):
