@@ -88,7 +88,7 @@ def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[s
     """Write the lists' classes to the index, unless it already has the same ones."""
     lists, old = [labels_of(dataset) for dataset in datasets], index.class_names
     label_of, classes = classes_of_lists(lists, makers=makers, known=old)
-    texts = [label or "" for listed in lists for label in listed.labels]
+    texts = [label for listed in lists for label in listed.labels]
     held = [number for dataset in datasets for number in dataset.index.labels.tolist()]
     if old and min(held) >= 0 and one_to_one(texts, held):
         print(f"{index.root}: {counted(len(old), 'class', 'classes')}, those of the lists")

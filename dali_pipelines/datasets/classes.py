@@ -22,13 +22,13 @@ SEVERAL = re.compile(r"\d+([,;|]\d+)+")
 class Listed(NamedTuple):
     """The labels that a list gives to the videos of a dataset.
 
-    names: of the videos, as the dataset has them. labels: one each; None or empty if the list has none for it.
+    names: of the videos, as the dataset has them. labels: one each, empty if the list has none for it.
     classes: all labels of the list, even of missing videos, so class ids do not depend on what is missing.
     """
 
     path: Path | str
     names: Sequence[str]
-    labels: Sequence[str | None]
+    labels: Sequence[str]
     classes: frozenset[str]
 
 
@@ -52,7 +52,7 @@ def classes_of_lists(
         ids, classes = class_ids(distinct, makers)
     label_of: dict[str, str] = {}
     for listed in lists:
-        for name, label in zip(listed.names, map(str, listed.labels), strict=True):
+        for name, label in zip(listed.names, listed.labels, strict=True):
             if ids[first := label_of.setdefault(name, label)] != ids[label]:
                 second = f"{printable(name)}: {printable(label)} after {printable(first)}"
                 raise UserError(f"{listed.path} has a second label for {second}; a video has one class")

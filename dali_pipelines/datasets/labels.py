@@ -56,7 +56,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
             f"{first_names(unknown)}{encoding_hint(unknown)}"
         )
     held = [names[row] for row in rows if row is not None]
-    listed = Listed(path, held, labels, frozenset(filter(None, labels)))
+    listed = Listed(path, held, [label or "" for label in labels], frozenset(filter(None, labels)))
     label_of, classes = classes_of_lists([listed], makers=lists.class_names)
     if left := [name for name in names if name not in label_of]:
         raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}; add a line for each")

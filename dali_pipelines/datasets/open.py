@@ -212,4 +212,5 @@ def labels_of(dataset: Dataset) -> Listed:
             f"{printable(index.names.text(0))}, and {dataset.list_file} has no labels (of numbers, one must be 0 or "
             "1); write classes into the dataset with `clipfeed lists`, or prepare it with --labels"
         )
-    return Listed(dataset.list_file, index.names.texts(), dataset.labels, dataset.classes)
+    labels = [label or "" for label in dataset.labels]
+    return Listed(dataset.list_file, index.names.texts(), labels, dataset.classes)
