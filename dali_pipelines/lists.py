@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import UserError, first_names, printable, run_cli
+from configs.errors import UserError, first_names, run_cli
 from configs.words import counted
+from dali_pipelines.datasets.classes import base_note, classes_of_lists, numbered, one_to_one
 from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
 from dali_pipelines.datasets.formats import Source, describe_formats, format_names, list_format, read_lists
-from dali_pipelines.datasets.labels import base_note, class_ids, one_to_one, require_labels
-from dali_pipelines.datasets.open import Dataset, select_entries
+from dali_pipelines.datasets.open import Dataset, labels_of, select_entries
 from dali_pipelines.datasets.own_lists import is_users, write_list
 from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.store.index import Index
@@ -86,37 +86,23 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[str]) -> None:
     """Write the lists' classes to the index, unless it already has the same ones."""
-    texts: list[str] = []
-    for dataset in datasets:
-        assert dataset.list_file is not None
-        assert dataset.labels is not None
-        require_labels(dataset.list_file, dataset.listed, dataset.labels)
-        texts += [label or "" for label in dataset.labels]
+    lists, old = [labels_of(dataset) for dataset in datasets], index.class_names
+    label_of, classes = classes_of_lists(lists, makers=makers, known=old)
+    texts = [label for listed in lists for label in listed.labels]
     held = [number for dataset in datasets for number in dataset.index.labels.tolist()]
-    if index.class_names and min(held) >= 0 and one_to_one(texts, held):
-        print(f"{index.root}: {counted(len(index.class_names), 'class', 'classes')}, those of the lists")
+    if old and min(held) >= 0 and one_to_one(texts, held):
+        print(f"{index.root}: {counted(len(old), 'class', 'classes')}, those of the lists")
         return
     # Lists that cover only some of the known classes leave the others as they are.
-    known = {name: number for number, name in enumerate(index.class_names)}
-    ids, classes = (known, index.class_names) if known.keys() >= set(texts) else class_ids(texts, makers)
-    label_of: dict[str, int] = {}
-    for dataset in datasets:
-        for name, label in zip(dataset.index.names.texts(), dataset.labels or (), strict=True):
-            if label_of.setdefault(name, ids[label or ""]) != ids[label or ""]:
-                raise UserError(
-                    f"the lists give {printable(name)} two labels: {classes[label_of[name]]}, {printable(label or '')}"
-                )
-    number_of = {name: number for number, name in enumerate(classes)}
-    names, before = index.names.texts(), index.labels.tolist()
-    old = index.class_names
-    kept = [number_of.get(old[number], -1) if number >= 0 else -1 for number in before]
-    labels = [label_of.get(name, number) for name, number in zip(names, kept, strict=True)]
-    if index.class_names and index.class_names != classes:
-        print(f"note: the classes of {index.root} ({first_names(index.class_names)}) are replaced by the lists'")
+    id_of = numbered(classes)
+    kept = [id_of.get(old[number], -1) if number >= 0 else -1 for number in index.labels.tolist()]
+    labels = [label_of.get(name, number) for name, number in zip(index.names.texts(), kept, strict=True)]
+    if old and old != classes:
+        print(f"note: the classes of {index.root} ({first_names(old)}) are replaced by the lists'")
     index.with_columns(labels=np.array(labels, np.int64), class_names=classes).save()
     count, of = counted(len(classes), "class", "classes"), counted(len(labels), "video")
     print(f"{index.root}: {count}; {labels.count(-1)} of {of} without a class")
-    for note in base_note(index.root, texts, classes):
+    for note in base_note(index.root, classes, classes):
         print(f"note: {note}")
 
 

@@ -164,8 +164,8 @@ def _by_name(found: Iterable[_Video]) -> tuple[dict[str, _Video], list[str]]:
         before = named.setdefault(name, video)
         if before is not video:
             raise UserError(
-                f"two videos would both be named {name!r}: {before.place} and {video.place}; rename one, or prepare "
-                "them into different datasets"
+                f"two videos would both be named {name!r}: {before.place} and {video.place}; give the folder "
+                "that holds both instead, or rename one"
             )
     notes = [f"videos that share {counted(len(repeated), 'name')} get longer names: {first_names(repeated)}"]
     return dict(sorted(named.items())), notes if repeated else []

@@ -129,8 +129,11 @@ def match(names: Names, ways: Sequence[Sequence[str]], path: Path | str) -> tupl
     """Return the index of the reading that finds the most videos, the first on ties, and its rows (`Names.find`).
 
     If no reading finds any video, take the one with the shortest names: they contain no labels. UserError, about the
-    list `path`, if a name matches several videos, or two names the same one, as "x/a" and "y/a" would match "a".
+    list `path`, if it has no names, a name matches several videos, or two names the same one, as "x/a" and "y/a" would
+    match "a".
     """
+    if not ways or not ways[0]:
+        raise UserError(f"{path} names no videos; a line is a name, or a name and a label")
     best, found = min(range(len(ways)), key=lambda way: sum(map(len, ways[way]))), list[int | None]()
     lost = len(ways[0])
     for way, written in enumerate(ways):

@@ -11,9 +11,10 @@ import numpy as np
 from configs.errors import UserError, first_names, printable, require
 from configs.schema import Data, LabeledData
 from configs.words import counted
+from dali_pipelines.datasets.classes import Listed, base_note, check_classes, classes_of_lists
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
-from dali_pipelines.datasets.formats import Reading, is_number, read_lists
-from dali_pipelines.datasets.labels import base_note, class_ids, label_column, one_to_one, require_labels
+from dali_pipelines.datasets.formats import Reading, read_lists
+from dali_pipelines.datasets.labels import label_column
 from dali_pipelines.datasets.names import Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
 from dali_pipelines.store.index import Index
@@ -35,7 +36,6 @@ class Dataset:
         quarantined: the listed videos that `prepare` could not use: name in the list -> reason.
         too_short: the videos with fewer frames than a task needs: name -> reason.
         missing: the listed names without a video in the dataset, if that is allowed.
-        listed: the name of each video, as written in the list.
         labels: the label of each video, as written in the list; None if the list has none.
         classes: all labels of the list, even of missing videos, so class ids do not depend on what is missing.
         notes_of_all: sentences about the dataset as a whole.
@@ -46,7 +46,6 @@ class Dataset:
     quarantined: Mapping[str, str] = field(default_factory=dict)
     too_short: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    listed: tuple[str, ...] = field(default=(), repr=False)
     labels: tuple[str | None, ...] | None = field(default=None, repr=False)
     classes: frozenset[str] = field(default=frozenset(), repr=False)
     notes_of_all: tuple[str, ...] = ()
@@ -117,7 +116,8 @@ def open_dataset(
     if not labeled:
         return dataset
     if index.class_names or list_file is None:
-        return _with_classes_of_index(dataset)
+        notes = check_classes(dataset.index, dataset.list_file, dataset.labels or ())
+        return replace(dataset, notes_of_all=tuple(notes))
     return _with_classes_of_lists(dataset, [select(index, other, missing=missing) for other in others])
 
 
@@ -152,8 +152,6 @@ def select_entries(
     index: Index, readings: Sequence[Reading], list_file: Path | str, *, missing: Missing = "error"
 ) -> Dataset:
     """Return the videos that a list names, by the reading that finds the most of them."""
-    if not readings or not readings[0].names:
-        raise UserError(f"{list_file} names no videos; it takes one name a line")
     reason_of = read_quarantine(index.root)
     names = Names(index.names.texts(), [*reason_of])
     way, rows = match(names, [reading.names for reading in readings], list_file)
@@ -176,7 +174,6 @@ def select_entries(
         list_file,
         quarantined,
         missing=tuple(absent),
-        listed=tuple(reading.names[place] for place in places),
         labels=None if labels is None else tuple(labels[place] for place in places),
         classes=frozenset(filter(None, labels or ())),
     )
@@ -198,55 +195,22 @@ def _absent_message(
     )
 
 
-def _with_classes_of_index(dataset: Dataset) -> Dataset:
-    """Check that all videos have a class, and that the list's labels, if any, correspond to the classes."""
-    index = dataset.index
-    unlabeled = np.flatnonzero(index.labels < 0)
-    if len(unlabeled):
-        raise UserError(
-            f"{index.root} has {counted(len(unlabeled), 'video')} without a class, the first "
-            f"{printable(index.names.text(unlabeled[0]))}; prepare it again with --labels folders or a list, or let "
-            "`clipfeed lists` write a list and its classes"
-        )
-    labels = [label for label in dataset.labels or () if label]
-    classes = index.labels.tolist()
-    if len(labels) < len(index) or one_to_one(labels, classes):
-        names = index.class_names
-        first = [names[number] for label, number in zip(labels, classes, strict=False) if label.lstrip("0") == "1"]
-        return replace(dataset, notes_of_all=tuple(base_note(dataset.list_file, labels, first)))
-    listed, held = len(set(labels)), len(set(classes))
-    different = f"has {counted(listed, 'class', 'classes')}, {index.root} has {held} for the same videos"
-    if listed == held:
-        different = f"groups the videos into other classes than {index.root}"
-    raise UserError(
-        f"{dataset.list_file} {different}: they are of different datasets, or the dataset was prepared with other "
-        "labels; `clipfeed lists auto` writes the list's classes into the dataset"
-    )
-
-
 def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
     """Give the videos the classes of their list; all lists share one set of classes."""
-    texts: set[str] = set()
-    way = "write classes into the dataset with `clipfeed lists`, or prepare it with --labels"
-    kinds = set()
-    for listed in (dataset, *others):
-        assert listed.list_file is not None
-        if listed.labels is None:
-            raise UserError(
-                f"{listed.index.root} has {counted(len(listed.index), 'video')} without a class, the first "
-                f"{printable(listed.index.names.text(0))}, and {listed.list_file} has no labels (of "
-                f"numbers, one must be 0 or 1); {way}"
-            )
-        require_labels(listed.list_file, listed.listed, listed.labels)
-        texts |= listed.classes
-        kinds.add(all(map(is_number, listed.classes)))
-    if len(kinds) > 1:
+    label_of, classes = classes_of_lists([labels_of(each) for each in (dataset, *others)])
+    labels = np.array([label_of[name] for name in dataset.index.names.texts()], np.int64)
+    index = dataset.index.with_columns(labels=labels, class_names=classes)
+    return replace(dataset, index=index, notes_of_all=tuple(base_note(dataset.list_file, classes, classes)))
+
+
+def labels_of(dataset: Dataset) -> Listed:
+    """Return the labels of a dataset's list; UserError if it has none."""
+    index = dataset.index
+    if dataset.list_file is None or dataset.labels is None:
         raise UserError(
-            f"one of {dataset.list_file} and {others[0].list_file} has class ids, the other class names; {way}"
+            f"{index.root} has {counted(len(index), 'video')} without a class, the first "
+            f"{printable(index.names.text(0))}, and {dataset.list_file} has no labels (of numbers, one must be 0 or "
+            "1); write classes into the dataset with `clipfeed lists`, or prepare it with --labels"
         )
-    ids, classes = class_ids(texts)
-    labels = np.array([ids[label or ""] for label in dataset.labels or ()], np.int64)
-    notes = base_note(dataset.list_file, [*texts], classes)
-    return replace(
-        dataset, index=dataset.index.with_columns(labels=labels, class_names=classes), notes_of_all=tuple(notes)
-    )
+    labels = [label or "" for label in dataset.labels]
+    return Listed(dataset.list_file, index.names.texts(), labels, dataset.classes)

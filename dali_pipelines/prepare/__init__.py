@@ -76,7 +76,9 @@ def _prepare(options: argparse.Namespace) -> int:
         print(f"part {part.number} of {part.count}: {len(videos)} of {of} (--shard 0/1 takes all)")
 
     with Journal(folder, settings) as journal:
-        stamps = {name: Stamp.of(source) for name, source in videos.items()}
+        places = {place.location: place for place in videos.values()}  # one for all videos of an archive
+        stamp_of = {location: Stamp.of(place) for location, place in places.items()}
+        stamps = {name: stamp_of[place.location] for name, place in videos.items()}
         jobs = jobs_left(videos, stamps, journal, out, how)
         require_own_files(out, journal, (job.name for job in jobs if job.writes), alone=part is None)
         if part:

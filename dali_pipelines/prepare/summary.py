@@ -16,10 +16,10 @@ def summary(
     """Yield lines about what was prepared; `tried` are the names of the videos that this run tried to store."""
     stored = {name: (entry.record, entry.stamp) for name, entry in entries.items() if entry.record is not None}
     if stored:
-        yield from _of_records(out, [record for record, _ in stored.values()], new=len(stored.keys() & tried))
+        size = sum(record.size for record, _ in stored.values())
+        yield from _of_records(out, [record for record, _ in stored.values()], size, new=len(stored.keys() & tried))
         # One archive may hold many videos.
         sources = sum({videos[name].location: stamp.size for name, (_, stamp) in stored.items()}.values())
-        size = sum(record.size for record, _ in stored.values())
         saved = f", {abs(1 - size / sources):.0%} {'saved' if size < sources else 'more now'}" if sources else ""
         yield f"sources: {sources / 1e6:.1f} MB{saved}"
     if passing := Counter(entry.passing for entry in entries.values() if entry.passing):
@@ -28,12 +28,11 @@ def summary(
         yield f"{count} failed for a passing cause ({causes}): the same command tries again"
 
 
-def _of_records(out: Path, rows: list[Record], *, new: int) -> Iterator[str]:
+def _of_records(out: Path, rows: list[Record], size: int, *, new: int) -> Iterator[str]:
     frames = sum(row.num_frames for row in rows)
     minutes = sum(row.num_frames / row.fps for row in rows if row.fps) / 60
     duration = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{minutes:.1f} minutes"
     fragments = sum(len(row.fragments) for row in rows)
-    size = sum(row.size for row in rows)
     shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
     more = f" and {counted(len(shapes) - 3, 'other size')}" * (len(shapes) > 3)
     videos = counted(len(rows), "video")

@@ -55,7 +55,6 @@ class H264Sps:
     pic_width_in_mbs_minus1: int
     pic_height_in_map_units_minus1: int
     frame_mbs_only_flag: int
-    max_num_reorder_frames: int
     max_dec_frame_buffering: int
 
     @property
@@ -80,15 +79,9 @@ class H264Sps:
 
 @dataclass(frozen=True)
 class HevcSps:
-    """A sequence parameter set of HEVC; fields that vary by sub-layer are those of the highest."""
+    """What a sequence parameter set of HEVC says about the highest sub-layer."""
 
-    sps_max_sub_layers_minus1: int
-    chroma_format_idc: int
-    pic_width_in_luma_samples: int
-    pic_height_in_luma_samples: int
-    bit_depth_luma_minus8: int
     sps_max_dec_pic_buffering_minus1: int
-    sps_max_num_reorder_pics: int
 
     @property
     def surfaces(self) -> int:
@@ -125,9 +118,8 @@ def read_h264_sps(nal: bytes) -> H264Sps:
     bits.u(2 - frames_only)  # mb_adaptive_frame_field_flag, direct_8x8_inference_flag
     if bits.u(1):
         bits.ue(), bits.ue(), bits.ue(), bits.ue()  # cropping
-    reorder, buffering = _read_h264_vui(bits) if bits.u(1) else (0, 0)
-    flag3 = constraints >> 4 & 1
-    return H264Sps(profile, flag3, level, references, width, height, frames_only, reorder, buffering)
+    buffering = _read_h264_vui(bits) if bits.u(1) else 0
+    return H264Sps(profile, constraints >> 4 & 1, level, references, width, height, frames_only, buffering)
 
 
 def _skip_scaling_list(bits: _Bits, size: int) -> None:
@@ -138,8 +130,8 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-def _read_h264_vui(bits: _Bits) -> tuple[int, int]:
-    """Return max_num_reorder_frames and max_dec_frame_buffering, 0 without a bitstream_restriction."""
+def _read_h264_vui(bits: _Bits) -> int:
+    """Return max_dec_frame_buffering, 0 without a bitstream_restriction."""
     if bits.u(1) and bits.u(8) == 255:
         bits.u(32)  # sample aspect ratio
     if bits.u(1):
@@ -163,9 +155,9 @@ def _read_h264_vui(bits: _Bits) -> tuple[int, int]:
     bits.u(1 if rate_models else 0)  # low_delay_hrd_flag
     bits.u(1)  # pic_struct_present_flag
     if not bits.u(1):
-        return 0, 0
-    bits.u(1), bits.ue(), bits.ue(), bits.ue(), bits.ue()
-    return bits.ue(), bits.ue()
+        return 0
+    bits.u(1), bits.ue(), bits.ue(), bits.ue(), bits.ue(), bits.ue()  # up to max_num_reorder_frames
+    return bits.ue()
 
 
 def read_hevc_sps(nal: bytes) -> HevcSps:
@@ -179,13 +171,11 @@ def read_hevc_sps(nal: bytes) -> HevcSps:
     for profile, level in present:
         bits.u(88 * profile + 8 * level)
     bits.ue()  # sps_seq_parameter_set_id
-    chroma = bits.ue()
-    bits.u(1 if chroma == 3 else 0)  # separate_colour_plane_flag
-    width, height = bits.ue(), bits.ue()
+    bits.u(1 if bits.ue() == 3 else 0)  # chroma_format_idc, separate_colour_plane_flag
+    bits.ue(), bits.ue()  # width, height
     if bits.u(1):
         bits.ue(), bits.ue(), bits.ue(), bits.ue()  # conformance window
-    depth = bits.ue()
-    bits.ue(), bits.ue()  # bit_depth_chroma_minus8, log2_max_pic_order_cnt_lsb_minus4
+    bits.ue(), bits.ue(), bits.ue()  # bit depths, log2_max_pic_order_cnt_lsb_minus4
     described = layers + 1 if bits.u(1) else 1  # sps_sub_layer_ordering_info_present_flag
-    buffering, reorder, _ = [(bits.ue(), bits.ue(), bits.ue()) for _ in range(described)][-1]
-    return HevcSps(layers, chroma, width, height, depth, buffering, reorder)
+    buffering, _, _ = [(bits.ue(), bits.ue(), bits.ue()) for _ in range(described)][-1]
+    return HevcSps(buffering)

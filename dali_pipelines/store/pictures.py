@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
@@ -12,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 from PIL import Image
 
 from dali_pipelines.decode import packets
@@ -26,7 +28,7 @@ from dali_pipelines.store.place import Place, Series
 from dali_pipelines.store.reader import EncodedClip, inflate, read_clip
 from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
-from dali_pipelines.store.storage import joined, open_ranged, read_file
+from dali_pipelines.store.storage import is_url, joined, open_ranged, read_file
 
 CODECS = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png"}
 """Pillow's format -> FFmpeg's codec. An MPO is a JPEG followed by others, which are ignored."""
@@ -150,9 +152,9 @@ def _name(place: Place, i: int) -> str:
 def _units(place: Place) -> Iterator[tuple[Fragment, bytes]]:
     """Yield each picture's fragment and its inflated bytes; OSError if one cannot be read."""
     if place.kind == "folder":
-        for i in range(place.series.count if place.series else 0):
-            data = read_file(joined(place.location, _name(place, i))).tobytes()
-            yield Fragment(0, len(data), 1), data
+        names = [_name(place, i) for i in range(place.series.count if place.series else 0)]
+        for picture in _read_files([joined(place.location, name) for name in names]):
+            yield Fragment(0, len(picture), 1), picture.tobytes()
         return
     with open_ranged(place.location) as file:
         for i, (begin, end, deflated) in enumerate(_spans(place, file)):
@@ -162,6 +164,14 @@ def _units(place: Place) -> Iterator[tuple[Fragment, bytes]]:
                 yield Fragment(begin, end - begin, 1, deflated), inflate(data) if deflated else data
             except ClipError as error:
                 raise VideoError(f"its picture {_name(place, i)} is damaged: {error}") from error
+
+
+def _read_files(locations: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the bytes of each file; at a URL, some are read at once, since a server takes a while to answer each."""
+    with ThreadPoolExecutor(BATCH) as threads:  # starts no thread before the first job
+        for first in range(0, len(locations), BATCH):
+            some = locations[first : first + BATCH]
+            yield from (threads.map if is_url(some[0]) else map)(read_file, some)
 
 
 def _spans(place: Place, file: BinaryIO) -> Iterator[tuple[int, int, bool]]:

@@ -45,7 +45,7 @@ class Record:
     @property
     def size(self) -> int:
         """Return how many bytes are read to decode it all."""
-        return self.init_size + sum(fragment.size for fragment in self.fragments)
+        return self.init_size + PackedFragments.of(self.fragments).size
 
 
 def table_of(records: Mapping[str, Record], *, labels: Mapping[str, int] | None, class_names: Iterable[str]) -> Table:

@@ -121,13 +121,22 @@ class PackedFragments(Sequence[Fragment]):
     def __len__(self) -> int:
         return _Reader(self.table[1:11]).number()
 
+    @property
+    def size(self) -> int:
+        """The bytes of all fragments."""
+        return int(self._columns()[1].sum())
+
     def __getitem__(self, i: Any) -> Any:
-        return tuple(self)[i]
+        columns = [column[i].tolist() for column in self._columns()]
+        return tuple(map(Fragment, *columns)) if isinstance(i, slice) else Fragment(*columns)
 
     def __iter__(self) -> Iterator[Fragment]:
+        return map(Fragment, *(column.tolist() for column in self._columns()))
+
+    def _columns(self) -> tuple[NDArray[Any], ...]:
+        """Return the fields of `Fragment`, (N,) each."""
         _, starts, ends, frame_ends, deflated = unpack_units(self.table)
-        columns = (starts, ends - starts, np.diff(frame_ends, prepend=0), deflated)
-        return map(Fragment, *(column.tolist() for column in columns))
+        return starts, ends - starts, np.diff(frame_ends, prepend=0), deflated
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)

@@ -52,6 +52,22 @@ def test_a_damaged_frame_is_not_concealed_from_another_video(h264_store):
         decode_rgb(clip)
 
 
+@pytest.mark.parametrize(("suffix", "encoder"), [(".avi", ["mjpeg"]), (".mkv", ["ffv1", "-level", "1"])])
+def test_a_damaged_frame_of_a_file_in_place_looks_the_same_in_every_clip(tmp_path, suffix, encoder):
+    """FFmpeg reports nothing, and leaves below the damage what an earlier frame of the file left there."""
+    path = make_video(tmp_path / f"a{suffix}", frames=12, extra=["-c:v", *encoder])
+    sound = decode_rgb(read_clip(Index.build(tmp_path, {"a": leave_in_place(path)}), 0, np.arange(12)))
+    data = bytearray(path.read_bytes())
+    middle = len(data) * 2 // 3
+    data[middle : middle + 200] = bytes(200)
+    path.write_bytes(data)
+    index = Index.build(tmp_path, {"a": leave_in_place(path)})
+    whole = decode_rgb(read_clip(index, 0, np.arange(12)))
+    assert (whole != sound).any()
+    for frames in ([11], [3, 7], [0, 1, 10, 11]):
+        assert (decode_rgb(read_clip(index, 0, np.array(frames))) == whole[frames]).all()
+
+
 @pytest.mark.parametrize("task", [Task("ctp", PLAN), Task("rot3d", rot3d.Config(num_frames=4, size=32))])
 def test_a_video_replaced_by_a_smaller_one_is_named(tmp_path, task):
     """Frames of a smaller video do not fit the plan: DALI once failed on a sound video, which ended the run."""

@@ -83,6 +83,9 @@ def test_class_ids_do_not_depend_on_which_videos_are_missing(tmp_path):
     data = recipe(tmp_path, "a.avi run\nb.avi walk\n", "c.avi run\ngone.avi jump\n", missing="skip")
     assert classes(data) == [{"a": "run", "b": "walk"}, {"c": "run"}]
     assert open_data(data, "train").index.class_names == ("jump", "run", "walk")
+    build(tmp_path / "data", *NAMES)
+    main(["auto", str(tmp_path / "test.txt"), "--data-dir", str(tmp_path / "data"), "--missing", "skip"])
+    assert Index.load(tmp_path / "data").class_names == ("jump", "run")
 
 
 def test_spaces_beside_a_comma_belong_to_neither_name_nor_label(tmp_path):
@@ -93,10 +96,27 @@ def test_spaces_beside_a_comma_belong_to_neither_name_nor_label(tmp_path):
     assert index.class_names == tuple(map(str, range(11)))
 
 
-def test_mixing_ids_and_names_is_refused(tmp_path):
-    build(tmp_path, *NAMES)
-    with pytest.raises(UserError, match=r"has class ids, the other class names; write classes into the dataset with"):
-        open_data(recipe(tmp_path, "a.avi 1\nb.avi 2\n", "c.avi run\nd.avi walk\n"), "train")
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (
+            "a.avi 1\nb.avi 2\n",
+            "c.avi run\nd.avi walk\n",
+            "one.txt has class ids, .*two.txt has class names",
+        ),
+        ("a.avi 1\nb.avi 2\n", "c.avi 1\nb.avi 1\n", "two.txt has a second label for b: 1 after 2; a video has one"),
+    ],
+)
+def test_lists_that_contradict_each_other_are_refused(tmp_path, train, test, message):
+    """By `clipfeed lists`, too, which once took mixed ids and names for the names of four classes."""
+    build(tmp_path / "data", *NAMES)
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text(train), two.write_text(test)
+    with pytest.raises(UserError, match=message):
+        open_dataset(tmp_path / "data", one, labeled=True, others=[two])
+    with pytest.raises(UserError, match=message):
+        main(["auto", str(one), str(two), "--data-dir", str(tmp_path / "data")])
+    assert Index.load(tmp_path / "data").class_names == ()
 
 
 def test_a_test_list_without_labels_is_refused_before_training(tmp_path):
@@ -118,7 +138,8 @@ def test_labels_that_contradict_the_datasets_classes_are_refused(tmp_path):
     [
         ("a,0\nb,\n", "has an empty label for b"),
         ("a,0\nb,-1\n", "has the label -1 for b: class ids are 0 or more"),
-        ("a,run\na.mp4,run\nb,walk\na,walk\n", "has two labels for a: run and walk"),
+        ("a,run\na.mp4,run\nb,walk\na,walk\n", "has a second label for a: walk after run; a video has one class"),
+        ("a,run\nb,walk\na.mp4,walk\n", "has a second label for a: walk after run"),
         ("a,0\nb,1;2\n", "has several labels for b, 1;2: a video has one class"),
         ("a,0\nb,99999999999999999999999999\n", "the class id 99999999999999999999999999 is not below 1000000"),
         ("a,0\nb,1000000\n", "the class id 1000000 is not below 1000000"),

@@ -36,8 +36,10 @@ def found_in(*sources: Path | str, out: str = "/nowhere") -> tuple[list[str], tu
 
 def test_duplicate_names_are_refused_with_both_paths(tmp_path):
     touch(tmp_path / "x" / "a.mp4", tmp_path / "y" / "a.mp4")
-    with pytest.raises(UserError, match=rf"named 'a.mp4': {tmp_path}/x/a.mp4 and {tmp_path}/y/a.mp4"):
+    message = rf"named 'a.mp4': {tmp_path}/x/a.mp4 and {tmp_path}/y/a.mp4; give the folder that holds both"
+    with pytest.raises(UserError, match=message):
         found_in(tmp_path / "x", tmp_path / "y")
+    assert found_in(tmp_path) == (["x/a", "y/a"], ())
 
 
 def test_a_given_file_needs_no_video_suffix_and_link_loops_end(tmp_path):

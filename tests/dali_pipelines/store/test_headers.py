@@ -142,7 +142,7 @@ def test_non_idr_key_frames_are_refused(tmp_path, codec):
 
 
 def test_any_single_field_lowers_the_declared_surfaces():
-    good = H264Sps(100, 0, 11, 1, 9, 9, 1, 0, 1)
+    good = H264Sps(100, 0, 11, 1, 9, 9, 1, 1)
     assert good.fewest_surfaces == 2
     assert replace(good, max_num_ref_frames=0).fewest_surfaces == 1
     assert replace(good, constraint_set3_flag=1).fewest_surfaces == 1

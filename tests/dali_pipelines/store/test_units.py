@@ -28,6 +28,7 @@ def test_packing_and_unpacking_keeps_fragments(parts, random):
     assert list(packed) == fragments
     assert len(packed) == len(fragments)
     assert packed[-1] == fragments[-1]
+    assert packed.size == sum(fragment.size for fragment in fragments)
     assert packed[1:3] == tuple(fragments[1:3])
 
 
