@@ -35,7 +35,7 @@ def test_a_probe_needs_a_run_and_clips(tmp_path, option, refused, capsys):
     assert refused(probe.main, *needed).startswith(f"error: no run at {tmp_path / 'gone'}; make one with ")
     with pytest.raises(SystemExit, match="2"):
         probe.main([*needed, option, "0"])
-    assert capsys.readouterr().err.endswith(f"error: {option} 0: at least 1\n")
+    assert capsys.readouterr().err.endswith(f"error: argument {option}: '0' is no whole number from 1 to 2147483647\n")
     with pytest.raises(SystemExit, match="2"):
         probe.main([*needed, "--json", "train.txt"])
     assert capsys.readouterr().err.endswith("error: --json train.txt: must end in .json\n")
