@@ -69,9 +69,10 @@ def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
     """
     module = net_module(name)
     network = module.build(backbone, schema, cfg)
-    if not isinstance(network, Pretext) or not hasattr(network, "backbone"):
+    backbone_of = getattr(network, "backbone", None)
+    if not isinstance(network, Pretext) or not isinstance(backbone_of, nn.Module) or not hasattr(backbone_of, "stride"):
         raise UserError(
             f"{module.__file__}: build returned {type(network).__name__}; subclass nets.tasks.Pretext, with the "
-            "network to pretrain as `self.backbone`"
+            "network to pretrain as `self.backbone`, as `nets.backbones.create` makes it"
         )
     return network

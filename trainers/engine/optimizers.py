@@ -77,7 +77,8 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
 
     Each group has one `lr_factor`, by which the loop multiplies the learning rate. There are as few groups as
     possible, since each is a separate kernel on a GPU. UserError if the optimizer is unknown or not of these groups,
-    the network lacks a part in `optim.lr_factors`, or `optim.layer_decay` is set for a backbone without layers.
+    the network has nothing to train or lacks a part in `optim.lr_factors`, or `optim.layer_decay` is set for a backbone
+    without layers.
     """
     named = list(net.named_parameters())
     for part, _ in optim.lr_factors:
@@ -101,6 +102,8 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         {"params": parameters, "lr_factor": factor} | ({} if decays else {"weight_decay": 0.0})
         for (factor, decays), parameters in members.items()
     ]
+    if not groups:
+        raise UserError("the network has no parameters to train")
     optimizer = look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
     if not isinstance(optimizer, Optimizer) or not all("lr_factor" in group for group in optimizer.param_groups):
         raise UserError(
