@@ -21,6 +21,9 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Annotations
 
+MOST_CLIPS = 1000
+"""Largest number of clips of a video in a test."""
+
 
 @dataclass(frozen=True)
 class TestReference:
@@ -57,8 +60,9 @@ class Test:
     """The originals' flaws, each off by default."""
 
     def __post_init__(self) -> None:
-        counted = isinstance(self.clips, int) and self.clips >= 1
-        require(counted or self.clips in ("windows", "random"), "clips", self.clips, "at least 1, windows or random")
+        ways = f"from 1 to {MOST_CLIPS}, windows or random"
+        counted = isinstance(self.clips, int) and 1 <= self.clips <= MOST_CLIPS
+        require(counted or self.clips in ("windows", "random"), "clips", self.clips, ways)
         require(self.crops in ("center", "three", "five", "ten"), "crops", self.crops, "center, three, five or ten")
         require(self.window_step is None or self.window_step >= 1, "window_step", self.window_step, "at least 1")
         require(self.short_side >= 1, "short_side", self.short_side, "at least 1")

@@ -27,6 +27,7 @@ from configs.schema import MOST_WORKERS
 from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
+from dali_pipelines.tasks.recognition import MOST_CLIPS
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import exit_status, start
 from trainers.engine.work_dir import require_writable
@@ -50,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _clips(text: str) -> int | str:
-    return text if text == "windows" else whole_number(1)(text)
+    return text if text == "windows" else whole_number(1, MOST_CLIPS)(text)
 
 
 def main(argv: list[str]) -> int:
