@@ -52,9 +52,9 @@ class TensorBoard:
         folder = Path(config.work_dir, "tensorboard")
         folder.mkdir(parents=True, exist_ok=True)
         self._file = Appended(folder / _name_after(path.name for path in folder.iterdir()))
-        found = options(config).items()
-        known = {key: value if isinstance(value, bool | int | float) else shown(str(value)) for key, value in found}
-        _, session, _ = hparams(known, {})  # without a list of metrics, HPARAMS shows each scalar's last value
+        recipe = options(config).items()
+        values = {key: value if isinstance(value, bool | int | float) else shown(str(value)) for key, value in recipe}
+        _, session, _ = hparams(values, {})  # without a list of metrics, HPARAMS shows each scalar's last value
         start = Event(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
         self._add(Event(file_version="brain.Event:2"), start, Event(summary=session))
 
