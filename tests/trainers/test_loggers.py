@@ -26,6 +26,19 @@ def test_csv_of_a_resumed_run_has_each_step_once(tmp_path):
     assert not (tmp_path / "run" / "tensorboard").exists()
 
 
+def test_a_term_that_begins_later_gets_a_column(tmp_path):
+    """It ended the run in a traceback of the csv module."""
+    table = loggers.Csv(SimpleNamespace(work_dir=tmp_path), 0)
+    for step, values in enumerate([{"loss": 3.0}, {"loss": 2.0, "late": 0.5}, {"loss": 1.0}], start=1):
+        table.add_scalars("train", values, step)
+    table.close()
+    assert rows(tmp_path / "train.csv") == [
+        {"step": "1", "loss": "3.0", "late": ""},
+        {"step": "2", "loss": "2.0", "late": "0.5"},
+        {"step": "3", "loss": "1.0", "late": ""},
+    ]
+
+
 def test_setting_the_clock_back_hides_no_step_from_tensorboard(tmp_path, monkeypatch):
     run(tmp_path, "--max-steps", "7")
     monkeypatch.setattr(loggers, "time", SimpleNamespace(time=lambda: time.time() - 86400))

@@ -90,10 +90,13 @@ class Csv:
         self._tables: dict[str, tuple[Appended, Sequence[str]]] = {}
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
-        row = {"step": step, **values}
-        if group not in self._tables:
-            self._tables[group] = _open_table(self._folder / f"{group}.csv", row, last=min(self._first_step, step - 1))
-        file, columns = self._tables[group]
+        row, last = {"step": step, **values}, min(self._first_step, step - 1)
+        file, columns = self._tables.get(group, (None, ()))
+        if file and not row.keys() <= set(columns):  # a network may return a term from some step on
+            file.close()
+            file, last = None, step - 1
+        if not file:
+            file, columns = self._tables[group] = _open_table(self._folder / f"{group}.csv", row, last=last)
         file.add(_table(columns, [row]))
 
     def add_image(self, name: str, image: Image, step: int) -> None:
