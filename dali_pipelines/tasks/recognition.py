@@ -105,6 +105,7 @@ class Config:
         check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         for key in ("num_frames", "stride", "repeats"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        require(self.repeats <= 100, "repeats", self.repeats, "at most 100: each is a view of DALI's graph")
         require(self.normalization in NORMALIZATIONS, "normalization", self.normalization, " or ".join(NORMALIZATIONS))
         if self.area is not None:
             require(0 < self.area[0] <= self.area[1] <= 1, "area", list(self.area), "two shares, rising, above 0")

@@ -41,6 +41,7 @@ REFUSED = [
     ("recognition", "flip_prob: -1", "flip_prob = -1.0 must be from 0 to 1"),
     ("recognition", "stride: 0", "stride = 0 must be at least 1"),
     ("recognition", "repeats: 0", "repeats = 0 must be at least 1"),
+    ("recognition", "repeats: 101", "repeats = 101 must be at most 100: each is a view of DALI's graph"),
     ("recognition", "num_frames: 0", "num_frames = 0 must be at least 1"),
     ("recognition", "normalization: none", "normalization = 'none' must be imagenet or half or kinetics"),
     ("rot3d", "size: 8", "size = 8 must be at least 16"),
