@@ -169,7 +169,7 @@ def _batch_schema(name: str, cfg: Any) -> Schema:
             shape, dtype = kind
             sides, number = [*map(operator.index, shape)], np.dtype(dtype)
         except (TypeError, ValueError):
-            sides, number = [-1], np.dtype(object)
+            sides, number = [-1], np.dtype(object)  # refused below
         if min(sides, default=0) < 0 or number.kind not in "biuf":
             way_out = 'give its shape and dtype, such as ((3,), "int64")'
             raise UserError(f"{module.__file__}: batch_schema says {kind!r} of {array}: {way_out}")
