@@ -18,8 +18,9 @@ Section = TypeVar("Section", bound="DataclassInstance")
 RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
 """Old key -> new key, for recipes and checkpoints that predate American spelling."""
 
-LARGEST = 2**31 - 1
-"""Largest whole number under `plan` and `net`: counts of frames and pixels are multiplied as 64-bit numbers."""
+SMALLEST, LARGEST = 1e-30, 2**31 - 1
+"""Range of the magnitude of a number other than 0: counts are multiplied as 64-bit numbers, the others become float32,
+and timers are limited to some years."""
 
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -76,6 +77,8 @@ def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return to_dataclass(value, kind, get_type_hints(kind), key, source)
     origin, args = get_origin(kind), get_args(kind)
+    number = value if type(value) is int else _number(value)
+    in_range = not number or SMALLEST <= abs(number) <= LARGEST
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
@@ -94,15 +97,14 @@ def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
         if any(value == choice and type(value) is type(choice) for choice in args):
             return value
     elif kind is float:
-        number = _number(value)
-        if number is not None:
-            return number
-    elif type(value) is kind:  # not isinstance: true is an int to Python
-        if kind is int and key.startswith(("plan.", "net.")) and abs(value) > LARGEST:
-            raise UserError(f"{source.locate(key)}: expected a whole number up to {LARGEST}, got {value}")
+        if number is not None and in_range:
+            return float(number)
+    elif type(value) is kind and (kind is not int or in_range or key == "seed"):  # true is an int to isinstance
         return value
     near = ""
-    if isinstance(value, str):
+    if not in_range:
+        near = f"; the magnitude of a number is 0, or from {SMALLEST} to {LARGEST}"
+    elif isinstance(value, str):
         near = nearest(value, [str(arg) for arg in args]) if origin is Literal else ""
         if type(None) in args and value.lower() == "none":
             near = "; YAML's word for none is null"
@@ -110,10 +112,10 @@ def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """Convert a finite number to float, or text like 1e-4, which is not a number in YAML 1.1."""
+    """Return a finite number, also of text like 1e-4, which is not a number in YAML 1.1."""
     try:
-        number = float(value) if type(value) in (int, float, str) else math.nan
-    except (ValueError, OverflowError):
+        number = float(value) if type(value) in (float, str) else math.nan
+    except ValueError:
         return None
     return number if math.isfinite(number) else None
 
@@ -132,7 +134,8 @@ def _expected(kind: Any) -> str:
     if dataclasses.is_dataclass(kind):
         required = ", ".join(_required(kind)) if isinstance(kind, type) else ""
         return f"a section with {required}" if required else "a section"
-    return TYPE_NAMES.get(kind, str(kind))
+    supported = "bool, int, float, str, Literal, tuple or a dataclass"
+    return TYPE_NAMES.get(kind) or f"{kind}, which recipes do not support (annotate it with {supported})"
 
 
 def dotted_keys(kinds: Mapping[str, Any]) -> list[str]:

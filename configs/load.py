@@ -116,7 +116,7 @@ def _read_yaml(text: str, source: str) -> Any:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{source}{line}: {error.problem or error.context}; not valid YAML") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError of `!!int x`, and of thousands of digits
         raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -2,7 +2,10 @@
 
 import argparse
 import json
+from collections.abc import Callable
+from contextlib import suppress
 
+from configs.convert import LARGEST
 from configs.errors import UserError
 
 
@@ -30,9 +33,13 @@ def require_recipe(args: argparse.Namespace) -> None:
         raise UserError(f"--set {args.set[0]} changes a recipe: name one with --config")
 
 
-def require_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **least: int) -> None:
-    """End with the parser's error if an option is given a number below its minimum."""
-    for option, minimum in least.items():
-        value = getattr(args, option)
-        if isinstance(value, int) and value < minimum:
-            parser.error(f"--{option.replace('_', '-')} {value}: at least {minimum}")
+def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
+    """Return the `type` of an option that takes whole numbers of a range."""
+
+    def number(text: str) -> int:
+        with suppress(ValueError):
+            if least <= int(text) <= most:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+
+    return number

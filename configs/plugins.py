@@ -49,14 +49,18 @@ def trust(name: object) -> None:
 def import_task(name: str, *, package: str, part: str) -> ModuleType:
     """Import one side of a task: `package.name`, or `name.part` if the name has a dot.
 
-    A task of another package is a folder with data.py, net.py and its recipes. UserError if there is no such module, or
-    it lacks one of `PARTS`.
+    A task of another package is a folder with data.py, net.py and its recipes. UserError if there is no such module, it
+    lacks one of `PARTS`, or its `Config` cannot be one: settings are keys of caches.
     """
     dotted = "." in name and "/" not in name
     module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
     if module is not None:
         if dotted and (missing := [word for word in PARTS[part] if not hasattr(module, word)]):
             raise UserError(f"{module.__file__} lacks {', '.join(missing)}, which a task needs: see docs/extending.md")
+        if dotted and not getattr(getattr(module.Config, "__dataclass_params__", None), "frozen", False):
+            raise UserError(
+                f"{module.__file__}: Config must be a frozen dataclass: put @dataclass(frozen=True) above it"
+            )
         return module
     if dotted:
         raise UserError(f"task {name!r}: cannot import {name}.{part}; {PLACE}, with data.py and net.py in it")

@@ -12,6 +12,9 @@ from typing import Any, Literal
 from configs.errors import UserError, require
 from configs.optim import Optim, Schedule
 
+MOST_WORKERS = 1024
+"""Largest number of processes, or of threads, that read for a GPU: beyond the cores of any machine, more cost time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -38,10 +41,11 @@ class Data:
     """Share of the samples whose unreadable videos may be replaced by others; beyond it, training ends."""
 
     def __post_init__(self) -> None:
-        require(self.workers >= 0, "workers", self.workers, "0 or more")
+        require(0 <= self.workers <= MOST_WORKERS, "workers", self.workers, f"from 0 to {MOST_WORKERS}")
         require(self.timeout_s > 0, "timeout_s", self.timeout_s, "greater than 0")
         require(0 <= self.most_unreadable <= 1, "most_unreadable", self.most_unreadable, "from 0 to 1")
-        require(self.threads == "auto" or self.threads >= 1, "threads", self.threads, "auto or at least 1")
+        fits = self.threads == "auto" or 1 <= self.threads <= MOST_WORKERS
+        require(fits, "threads", self.threads, f"auto, or from 1 to {MOST_WORKERS}")
 
 
 @dataclass(frozen=True, kw_only=True)

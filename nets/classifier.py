@@ -106,9 +106,13 @@ class Classifier(Pretext):
         self.label_smoothing = cfg.label_smoothing
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        mixes = self.augment is not None and self.augment.mix is not None
-        key = "net.batch_norm" if isinstance(self.norm, nn.BatchNorm1d) else "net.mixup or net.cutmix" if mixes else ""
-        if key and per_rank < 2:
+        if isinstance(self.norm, nn.BatchNorm1d):
+            key = "net.batch_norm"
+        elif self.augment is not None and self.augment.mix is not None:
+            key = "net.mixup or net.cutmix"
+        else:
+            return
+        if per_rank < 2:
             raise UserError(
                 f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
                 "raise train.global_batch, or lower train.accumulate or the number of ranks"

@@ -9,11 +9,14 @@ from configs.errors import UserError, require
 from nets import backbones
 from nets.backbones.vit import ViT
 
+MOST = {"width": 100_000, "depth": 1000, "heads": 1000}
+"""Largest sizes of blocks: deeper ones would take minutes to build."""
+
 
 def check_blocks(part: str, *, width: int, depth: int, heads: int) -> None:
     """Raise ValueError for sizes that `encoder_blocks` cannot have; keys begin with `part`, as decoder_width does."""
     for key, value in (("width", width), ("depth", depth), ("heads", heads)):
-        require(value >= 1, f"{part}_{key}", value, "at least 1")
+        require(1 <= value <= MOST[key], f"{part}_{key}", value, f"from 1 to {MOST[key]:,}")
     fits = width % heads == 0 and width % 2 == 0
     require(fits, f"{part}_width", width, f"even, and a multiple of {part}_heads = {heads}")
 

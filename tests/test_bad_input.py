@@ -29,13 +29,13 @@ def test_a_video_damaged_after_prepare_is_replaced_and_named(own_store, tmp_path
     assert [(line["step"], line["unreadable_videos"]) for line in lines(tmp_path)][-1] == (3, 1)
 
 
-@pytest.mark.parametrize("option", ["--clips", "--stride"])
-def test_a_probe_needs_a_run_and_clips(tmp_path, option, refused, capsys):
+@pytest.mark.parametrize(("option", "most"), [("--clips", 1000), ("--stride", 2147483647)])
+def test_a_probe_needs_a_run_and_clips(tmp_path, option, most, refused, capsys):
     needed = ["--work-dir", str(tmp_path / "gone"), "--train", "a", "--test", "b"]
     assert refused(probe.main, *needed).startswith(f"error: no run at {tmp_path / 'gone'}; make one with ")
     with pytest.raises(SystemExit, match="2"):
         probe.main([*needed, option, "0"])
-    assert capsys.readouterr().err.endswith(f"error: {option} 0: at least 1\n")
+    assert capsys.readouterr().err.endswith(f"error: argument {option}: '0' is no whole number from 1 to {most}\n")
     with pytest.raises(SystemExit, match="2"):
         probe.main([*needed, "--json", "train.txt"])
     assert capsys.readouterr().err.endswith("error: --json train.txt: must end in .json\n")

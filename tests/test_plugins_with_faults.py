@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 MIRROR = new_files(ROOT / "docs" / "extending.md")["dali_pipelines/tasks/mirror.py"]
 FEWEST = "def min_frames(cfg):\n    2\n\n\ndef program("
 OUTSIDE = "frames of plan go from -1 to 48; the video has 50 frames"
-MADE = "the program makes clips of 8 frames of 3 x 64 x 64"
+MADE = "the program makes float32 clips of 8 frames of 3 x 64 x 64"
 
 
 @pytest.fixture
@@ -74,7 +74,10 @@ def task(package: Path, *changes: tuple[str, str]) -> Task:
         ('((), "int64")', '"int64"', "batch_schema says 'int64' of labels: give its shape and dtype, such as ((3,), "),
         ('((), "int64")', '(1.5, "int64")', "batch_schema says (1.5, 'int64') of labels: give its shape and dtype"),
         ('((), "int64")', '((), "integer64")', "batch_schema says ((), 'integer64') of labels: give its shape and"),
+        ('((), "int64")', '((-1,), "int64")', "batch_schema says ((-1,), 'int64') of labels: give its shape and"),
+        ('((), "int64")', '((), "complex64")', "batch_schema says ((), 'complex64') of labels: give its shape and"),
         ('"clips": (', '"videos": (', MADE + ", batch_schema says nothing"),
+        ('"float32"', '"uint8"', MADE + ", batch_schema says uint8 (3, 8, 64, 64)"),
         (
             "(3, cfg.num_frames, cfg.size, cfg.size)",
             "(3, cfg.size, cfg.size)",
@@ -125,18 +128,54 @@ def test_a_task_module_that_lacks_a_function_is_named(package):
 
 @pytest.mark.parametrize(
     ("net", "kind"),
-    [("torch.nn.Linear(2, 2)", "Linear"), ("Pretext()", "Pretext"), ("create(backbone)", "ResNet3d")],
+    [
+        ("torch.nn.Linear(2, 2)", "Linear"),
+        ("Pretext()", "Pretext"),
+        ("create(backbone)", "ResNet3d"),
+        ("type('Own', (Pretext,), {'backbone': [create(backbone)]})()", "Own"),
+        ("type('Own', (Pretext,), {'backbone': torch.nn.Sequential(create(backbone))})()", "Own"),
+    ],
 )
 def test_a_network_that_is_no_pretext_or_has_no_backbone_is_refused(package, net, kind):
     """Without `self.backbone`, a run trained to its end, and nothing could load its weights."""
     (package / "task").mkdir()
     file = package / "task" / "net.py"
     file.write_text(
-        "import torch\nfrom nets.backbones import create\nfrom nets.tasks import Pretext\nMETRIC = Config = 0\n"
+        "import torch\nfrom configs.optim import Optim as Config\nfrom nets.backbones import create\n"
+        "from nets.tasks import Pretext\nMETRIC = 'accuracy'\n"
         f"def build(backbone, schema, cfg): return {net}\n"
     )
     with pytest.raises(UserError, match=rf"^{file}: build returned {kind}; subclass nets\.tasks\.Pretext, with the"):
         build_task("own_pkg.task", "r3d_tiny", {}, None)
+
+
+def test_a_sample_larger_than_any_memory_is_refused_before_it_is_drawn(package):
+    """A slip such as num_frames = 2 * 10**9 took minutes and all memory."""
+    own = task(
+        package,
+        ("size: int = 64", "size: int = 100_000"),
+        ("    mirrored = int", "    raise AssertionError\n    mirrored = int"),
+    )
+    video = VideoInfo(name="v", num_frames=50, width=160, height=120, fps=25.0, label=0)
+    message = (
+        "a sample of own_pkg.task would take 894 GiB, most of it clips of shape (3, 8, 100000, 100000), and at most"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        own.plan(video, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("strides", ["2", "(2.0,)", "()", "'12'"])
+def test_frame_steps_that_are_none_are_refused_before_training(package, strides):
+    """The run trained to its end; finetuning its weights ended in a traceback."""
+    with pytest.raises(UserError, match=re.escape(f"STRIDES = {strides} must be a tuple of whole numbers, as in (1")):
+        task(package, ("STRIDES = (2,)", f"STRIDES = {strides}"), ("strides=STRIDES", "strides=(2,)"))
+
+
+@pytest.mark.parametrize("decorated", ["", "@dataclass\n"])
+def test_settings_that_cannot_be_keys_of_a_cache_are_refused(package, decorated):
+    """A run ended in a traceback: "unhashable type"."""
+    with pytest.raises(UserError, match=r"data\.py: Config must be a frozen dataclass: put @dataclass\(frozen=True\)"):
+        task(package, ("@dataclass(frozen=True)\n", decorated))
 
 
 def test_a_wrong_import_in_a_task_names_its_file(package):
@@ -173,6 +212,11 @@ def test_an_optimizer_without_the_given_groups_is_refused(package, body):
     (package / "parts.py").write_text(f"import torch\ndef own(groups, optim):\n    {body}\n")
     with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of the"):
         make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own"))
+
+
+def test_a_network_without_parameters_is_refused():
+    with pytest.raises(UserError, match=r"^the network has no parameters to train"):
+        make_optimizer(torch.nn.Linear(2, 2).requires_grad_(False), Optim())
 
 
 def test_a_logger_that_lacks_a_method_is_refused(package, tmp_path):

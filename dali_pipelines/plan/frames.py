@@ -32,7 +32,7 @@ def uniform_clips(num_frames: int, *, clips: int, length: int, stride: int) -> n
     """
     tick = max(num_frames - length * stride + 1, 0) / clips
     starts = np.floor(tick / 2 + tick * np.arange(clips)).astype(np.int32)
-    frames = starts[:, None] + stride * np.arange(length, dtype=np.int32)
+    frames = starts[:, None] + stride * np.arange(length)  # in 64 bits: a stride may have 31
     clamped: np.ndarray = np.minimum(frames, num_frames - 1).astype(np.int32)
     return clamped
 

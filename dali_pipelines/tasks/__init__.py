@@ -46,6 +46,8 @@ from dali_pipelines.plan.video import VideoInfo
 
 T = TypeVar("T")
 
+LARGEST_SAMPLE = 2**34
+"""Bytes of a sample's arrays above which some setting is a slip."""
 RESERVED = frozenset({"row", "decoded", "media", "frames", "chroma", "matrix", "order", "index"})
 """Names of what a sample or a batch has besides a task's own arrays."""
 
@@ -57,8 +59,12 @@ def task_names() -> list[str]:
 
 @cache  # looked up for every sample
 def task_module(name: str) -> ModuleType:
-    """Import the data side of a task: the module of that name here, or `my_pkg.my_task.data`."""
-    return import_task(name, package=__name__, part="data")
+    """Import the data side of a task: the module of that name here, or `my_pkg.my_task.data`. UserError for STRIDES."""
+    module = import_task(name, package=__name__, part="data")
+    strides = getattr(module, "STRIDES", (1,))
+    if not (isinstance(strides, tuple) and strides and all(isinstance(step, int) and step >= 1 for step in strides)):
+        raise UserError(f"{module.__file__}: STRIDES = {strides!r} must be a tuple of whole numbers, as in (1, 2)")
+    return module
 
 
 def about(name: str) -> str:
@@ -89,9 +95,9 @@ class Task:
 
     def plan(self, video: VideoInfo, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw the arrays of one sample, as in `plan_schema`; UserError if the task's own `plan` draws others."""
-        module = task_module(self.name)
+        module, schema = task_module(self.name), _plan_schema(self.name, self.cfg)
         drawn = _returned(self.name, "plan", module.plan(video, rng, self.cfg), dict)
-        for name, (shape, dtype) in _plan_schema(self.name, self.cfg).items():
+        for name, (shape, dtype) in schema.items():
             array = np.asarray(drawn.get(name))
             if array.shape != shape or array.dtype != dtype:
                 found = f"{array.dtype} {array.shape}" if name in drawn else "missing"
@@ -149,6 +155,7 @@ def _returned(task: str, function: str, found: object, kind: type[T]) -> T:
 
 @lru_cache(maxsize=16)
 def _program(name: str, cfg: Any) -> Program:
+    _batch_schema(name, cfg)  # before a number that is a slip makes as many views
     return _returned(name, "program", task_module(name).program(cfg), Program)
 
 
@@ -156,13 +163,23 @@ def _program(name: str, cfg: Any) -> Program:
 def _batch_schema(name: str, cfg: Any) -> Schema:
     module = task_module(name)
     schema: Schema = _returned(name, "batch_schema", module.batch_schema(cfg), dict)
+    sizes = dict[str, int]()
     for array, kind in schema.items():
         try:
             shape, dtype = kind
-            _ = np.dtype(dtype), *map(operator.index, shape)
-        except (TypeError, ValueError) as error:
+            sides, number = [*map(operator.index, shape)], np.dtype(dtype)
+        except (TypeError, ValueError):
+            sides, number = [-1], np.dtype(object)  # refused below
+        if min(sides, default=0) < 0 or number.kind not in "biuf":
             way_out = 'give its shape and dtype, such as ((3,), "int64")'
-            raise UserError(f"{module.__file__}: batch_schema says {kind!r} of {array}: {way_out}") from error
+            raise UserError(f"{module.__file__}: batch_schema says {kind!r} of {array}: {way_out}")
+        sizes[array] = math.prod(sides) * number.itemsize
+    if sum(sizes.values()) > LARGEST_SAMPLE:
+        most = max(sizes, key=sizes.__getitem__)
+        raise UserError(
+            f"a sample of {name} would take {sum(sizes.values()) / 2**30:,.0f} GiB, most of it {most} of shape "
+            f"{tuple(schema[most][0])}, and at most {LARGEST_SAMPLE >> 30} are possible: lower the numbers under plan"
+        )
     return schema
 
 
@@ -177,9 +194,12 @@ def _plan_schema(name: str, cfg: Any) -> dict[str, tuple[tuple[int, ...], np.dty
             raise UserError(f"{where}: the {who} has arrays named {names}: choose another name in batch_schema")
     inputs, views, side = Task(name, cfg).batch_schema, iter(program.views), program.size
     for output, count in program.outputs.items():
-        frames, shape = sum(next(views).length for _ in range(count)), tuple(inputs.get(output, ((), ""))[0])
-        if len(shape) < 4 or (math.prod(shape[:-4]) * shape[-3], shape[-4], *shape[-2:]) != (frames, 3, side, side):
-            made = f"{frames} frames of 3 x {side} x {side}"
-            raise UserError(f"{where}: the program makes {output} of {made}, batch_schema says {shape or 'nothing'}")
+        frames, (shape, dtype) = sum(next(views).length for _ in range(count)), inputs.get(output, ((), "nothing"))
+        laid_out = len(shape) >= 4 and (math.prod(shape[:-4]) * shape[-3], shape[-4], *shape[-2:])
+        if laid_out != (frames, 3, side, side) or np.dtype(dtype) != np.float32:
+            made = f"float32 {output} of {frames} frames of 3 x {side} x {side}"
+            raise UserError(
+                f"{where}: the program makes {made}, batch_schema says {dtype} {tuple(shape) or ''}".rstrip()
+            )
     schema: Schema = {"frames": ((program.frames,), "int32"), **own, **labels}
     return {key: (tuple(shape), np.dtype(dtype)) for key, (shape, dtype) in schema.items()}

@@ -57,7 +57,9 @@ class Config:
         require(self.size >= 16, "size", self.size, "at least 16 pixels")
         check_steps("strides", self.strides)
         check_steps("short_sides", self.short_sides)
-        require(self.patches >= 1, "patches", self.patches, "at least 1")
+        require(
+            1 <= self.patches <= 100, "patches", self.patches, "from 1 to 100: each is an operation of DALI's graph"
+        )
         for key, most in {"flip_prob": 1, "visible_prob": 1, "velocity": self.size, "growth": 1}.items():
             require(0 <= getattr(self, key) <= most, key, getattr(self, key), f"from 0 to {most}")
 

@@ -15,7 +15,7 @@ from dali_pipelines.plan.frames import uniform_clips, window_starts
 from dali_pipelines.plan.jitter import jitter
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Annotations
+from dali_pipelines.tasks import Annotations, Task
 from dali_pipelines.tasks.recognition import Config
 
 MAX_VIEWS = 16  # in one sample: bounds its memory
@@ -70,8 +70,9 @@ def clips_per_part(cfg: Config) -> int:
 
 
 def parts(index: Index, cfg: Config) -> Index:
-    """Repeat each row of the dataset once per sample of its video, consecutively."""
-    rng, size = np.random.default_rng(0), clips_per_part(cfg)
+    """Repeat each row of the dataset once per sample of its video, consecutively. UserError for too large a sample."""
+    _, size, *_ = Task("evaluation", cfg).batch_schema["clips"][0]
+    rng = np.random.default_rng(0)
     counts = [-(-len(clips_of(count, rng, cfg)) // size) for count in index.num_frames.tolist()]
     return index.repeat(counts)
 

@@ -21,6 +21,9 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Annotations
 
+MOST_CLIPS = 1000
+"""Largest number of clips of a video in a test."""
+
 
 @dataclass(frozen=True)
 class TestReference:
@@ -57,8 +60,9 @@ class Test:
     """The originals' flaws, each off by default."""
 
     def __post_init__(self) -> None:
-        counted = isinstance(self.clips, int) and self.clips >= 1
-        require(counted or self.clips in ("windows", "random"), "clips", self.clips, "at least 1, windows or random")
+        ways = f"from 1 to {MOST_CLIPS}, windows or random"
+        counted = isinstance(self.clips, int) and 1 <= self.clips <= MOST_CLIPS
+        require(counted or self.clips in ("windows", "random"), "clips", self.clips, ways)
         require(self.crops in ("center", "three", "five", "ten"), "crops", self.crops, "center, three, five or ten")
         require(self.window_step is None or self.window_step >= 1, "window_step", self.window_step, "at least 1")
         require(self.short_side >= 1, "short_side", self.short_side, "at least 1")
@@ -101,6 +105,7 @@ class Config:
         check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         for key in ("num_frames", "stride", "repeats"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        require(self.repeats <= 100, "repeats", self.repeats, "at most 100: each is a view of DALI's graph")
         require(self.normalization in NORMALIZATIONS, "normalization", self.normalization, " or ".join(NORMALIZATIONS))
         if self.area is not None:
             require(0 < self.area[0] <= self.area[1] <= 1, "area", list(self.area), "two shares, rising, above 0")

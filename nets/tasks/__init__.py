@@ -19,9 +19,9 @@ class Pretext(nn.Module):
     """Map a batch of a pretext task to its loss.
 
     A batch follows the task's schema. The result is a dict of scalars: `loss`, the only one with a gradient, and terms
-    for the log, whose own figures have names such as `step` and `lr`. The module's METRIC names the term that shows
-    whether the task is being learned (higher is better); the term `chance` is its value for a network that ignores the
-    clips.
+    for the log, the same on all ranks, with names other than the log's own, such as `step` and `lr`. The module's
+    METRIC names the term that shows whether the task is being learned (higher is better); the term `chance` is its
+    value for a network that ignores the clips.
 
     Every trainable parameter contributes to every loss: DDP waits for its gradient. `state_dict` holds all state that a
     resumed run needs; all random numbers come from torch's global generator.
@@ -69,9 +69,10 @@ def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
     """
     module = net_module(name)
     network = module.build(backbone, schema, cfg)
-    if not isinstance(network, Pretext) or not hasattr(network, "backbone"):
+    backbone_of = getattr(network, "backbone", None)
+    if not isinstance(network, Pretext) or not isinstance(backbone_of, nn.Module) or not hasattr(backbone_of, "stride"):
         raise UserError(
             f"{module.__file__}: build returned {type(network).__name__}; subclass nets.tasks.Pretext, with the "
-            "network to pretrain as `self.backbone`"
+            "network to pretrain as `self.backbone`, as `nets.backbones.create` makes it"
         )
     return network

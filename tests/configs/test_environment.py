@@ -11,9 +11,9 @@ def test_a_number_is_read_and_a_missing_one_has_its_default(environment, number)
     assert whole_number("WORLD_SIZE", 1, minimum=1, environment=environment) == number
 
 
-@pytest.mark.parametrize("text", ["", "two", "-1", "0", "1.5"])
+@pytest.mark.parametrize("text", ["", "two", "-1", "0", "1.5", "2147483648"])
 def test_anything_else_is_refused_with_its_name(text):
-    message = rf"^environment variable WORLD_SIZE = '{text}': expected a whole number of at least 1, as"
+    message = rf"^environment variable WORLD_SIZE = '{text}': expected a whole number from 1 to 2147483647, as"
     with pytest.raises(UserError, match=message):
         whole_number("WORLD_SIZE", 1, minimum=1, environment={"WORLD_SIZE": text})
 

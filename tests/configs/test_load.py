@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import schema
-from configs.convert import LARGEST
+from configs.convert import LARGEST, SMALLEST
 from configs.load import dump, load, parse
 from configs.optim import Optim, Schedule
 from configs.schema import Config, Data, Train
@@ -84,8 +84,9 @@ def test_overriding_a_section_keeps_its_other_keys():
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 words = st.one_of(texts, st.sampled_from(["off", "yes", "null", "1e-4", "true", "012", "1:30", "~", "2026-01-01", "#"]))
 paths = words.filter(lambda text: "$" not in text and not text.startswith("~"))  # these would be expanded
-positive = st.floats(1e-12, 1e12)
+positive = st.floats(1e-12, 1e9)
 whole_numbers = st.integers(-LARGEST, LARGEST)
+numbers = st.just(0.0) | st.floats(SMALLEST, LARGEST) | st.floats(-LARGEST, -SMALLEST)
 configs = st.builds(
     Config,
     task=st.just("fake"),
@@ -96,16 +97,16 @@ configs = st.builds(
     plan=st.builds(
         FakePlan,
         strides=st.lists(whole_numbers).map(tuple),
-        pair=st.tuples(st.floats(allow_nan=False, allow_infinity=False), words),
+        pair=st.tuples(numbers, words),
         reference=st.builds(Reference, truncate=st.booleans()),
     ),
     net=st.builds(FakeNet, hidden=st.none() | whole_numbers),
-    optim=st.builds(Optim, lr=positive, clip_norm=st.none() | positive, weight_decay=st.floats(0, 1)),
+    optim=st.builds(Optim, lr=positive, clip_norm=st.none() | positive, weight_decay=st.just(0.0) | positive),
     schedule=st.builds(
         Schedule,
         by=st.just("iteration"),
         milestones=st.sets(st.integers(1, 10**6)).map(sorted).map(tuple),
-        gamma=st.floats(0, 1, exclude_min=True),
+        gamma=st.floats(SMALLEST, 1),
     ),
     train=st.builds(Train, epochs=st.integers(1, 10**6), amp=st.sampled_from(["bf16", "off"])),
 )

@@ -13,6 +13,8 @@ from configs.load import load, parse
 from configs.schema import LabeledData
 from tests.helpers.recipes import BASE, message
 
+RANGE = "; the magnitude of a number is 0, or from 1e-30 to 2147483647"
+
 
 @pytest.mark.parametrize(
     ("more", "key", "hint"),
@@ -51,8 +53,16 @@ def test_unknown_key_names_file_key_and_nearest_key(more, key, hint):
         ("schedule: {min_lr: .inf}", "x.yaml: schedule.min_lr: expected a number, got inf"),
         ("optim: {clip_norm: -.inf}", "x.yaml: optim.clip_norm: expected a number or null, got -inf"),
         (f"optim: {{lr: 1{'0' * 400}}}", "x.yaml: optim.lr: expected a number, got 1000"),
-        ("plan: {size: 2147483648}", "x.yaml: plan.size: expected a whole number up to 2147483647, got 2147483648"),
-        ("plan: {strides: [1, -99999999999999999999]}", "x.yaml: plan.strides.1: expected a whole number up to"),
+        ("plan: {size: 2147483648}", "x.yaml: plan.size: expected a whole number, got 2147483648" + RANGE),
+        (
+            "plan: {strides: [1, -99999999999999999999]}",
+            "1: expected a whole number, got -99999999999999999999" + RANGE,
+        ),
+        (
+            "net: {hidden: 99999999999999999999}",
+            "net.hidden: expected a whole number or null, got 9999" + "9" * 16 + RANGE,
+        ),
+        ("optim: {lr: 1.0e-300}", "x.yaml: optim.lr: expected a number, got 1e-300" + RANGE),
         (
             "schedule: {by: epochs}",
             "x.yaml: schedule.by: expected one of epoch, iteration, got 'epochs'; did you mean epoch?",
@@ -97,6 +107,24 @@ def test_wrong_type_names_key_expectation_and_value(more, expected):
 )
 def test_impossible_values_are_refused_with_the_number(more, expected):
     assert expected in message(more)
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("train.epochs=2147483648", "train.epochs: expected a whole number, got 2147483648" + RANGE),
+        ("train.timeout_s=1e300", "train.timeout_s: expected a number or null, got '1e300'" + RANGE),
+        ("data.threads=2147483648", "data.threads: expected a whole number or one of auto, got 2147483648" + RANGE),
+        ("data.threads=1025", "data.threads = 1025 must be auto, or from 1 to 1024"),
+        ("data.workers=1025", "data.workers = 1025 must be from 0 to 1024"),
+        (f"seed={2**63}", f"seed = {2**63} must be 0 or more, and less than 2**63"),
+        ("seed=!!int x", "seed=!!int x: not valid YAML: invalid literal for int() with base 10: 'x'"),
+        (f"seed={'9' * 5000}", f"seed={'9' * 5000}: not valid YAML: Exceeds the limit (4300 digits) for integer"),
+    ],
+)
+def test_numbers_beyond_any_use_are_refused(item, expected):
+    """They ended in tracebacks of DALI, of timers and of YAML, or started processes until the machine had no more."""
+    assert message("", item).startswith(f"--set {expected}")
 
 
 def test_missing_keys_and_sections_are_named():

@@ -165,7 +165,7 @@ def main(argv: list[str]) -> int:
     modules = {}
     for name, config in {"dali_pipelines.tasks.fake": Config, "nets.tasks.fake": NetConfig}.items():
         modules[name] = types.ModuleType(name)
-        modules[name].__dict__["Config"] = config
+        modules[name].__dict__.update(Config=config, METRIC="target")
     with (
         mock.patch.dict(sys.modules, modules),
         mock.patch.object(pretrain, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),

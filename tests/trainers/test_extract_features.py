@@ -254,9 +254,10 @@ def test_invalid_options_are_refused_before_any_work(folder, tmp_path, capsys):
     for options, message in {
         (str(tmp_path), ""): f"--out {tmp_path} is a folder: give the name of a file",
         (str(folder / "a.pt"), ""): f"--out {folder / 'a.pt'}: must end in .npz",  # it was replaced
-        (str(tmp_path / "x.npz"), "--clips=0"): "--clips 0: at least 1",
+        (str(tmp_path / "x.npz"), "--clips=0"): "argument --clips: '0' is no whole number from 1 to 1000",
+        (str(tmp_path / "x.npz"), f"--stride={10**20}"): f"argument --stride: '{10**20}' is no whole number from 1 to ",
         (str(tmp_path / "x.npz"), "--clips=many"): "argument --clips: ",
-        (str(tmp_path / "x.npz"), "--workers=-1"): "--workers -1: at least 0",
+        (str(tmp_path / "x.npz"), "--workers=-1"): "argument --workers: '-1' is no whole number from 0 to 1024",
     }.items():
         with pytest.raises(SystemExit, match="2"):
             main([*needed, *filter(None, options)])

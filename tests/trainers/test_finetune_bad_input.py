@@ -96,7 +96,7 @@ def test_plateau_schedule_is_refused_for_pretraining(root, tmp_path):
         ("optim.lr_factors=[[backbone, 0]]", "--set optim.lr_factors of backbone = 0.0 must be greater than 0"),
         ("optim.lr_factors=[backbone]", "--set optim.lr_factors.0: expected a list of 2: text, a number"),
         ("plan.size=64", "plan.test.short_side = 36 must be at least size = 64, the side of the crop"),
-        ("plan.test.clips=0", "--set plan.test.clips = 0 must be at least 1, windows or random"),
+        ("plan.test.clips=0", "--set plan.test.clips = 0 must be from 1 to 1000, windows or random"),
         ("plan.test.clips=all", "--set plan.test.clips: expected "),
         ("plan.test.crops=four", "--set plan.test.crops: expected one of center, three, five, ten, got 'four'"),
         ("plan.strides=[1]", "--set plan.strides: no such key; did you mean plan.stride?"),

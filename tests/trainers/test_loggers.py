@@ -9,6 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.errors import UserError
+from configs.load import load
 from tests.helpers.loop import STEPS, lines, run
 from tests.helpers.results import rows
 from trainers.engine import loggers
@@ -24,6 +25,19 @@ def test_csv_of_a_resumed_run_has_each_step_once(tmp_path):
     assert [int(row["step"]) for row in rows(path)] == list(range(1, STEPS + 1))
     assert [{name: float(value) for name, value in row.items()} for row in rows(path)] == lines(tmp_path)
     assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def test_a_term_that_begins_later_gets_a_column(tmp_path):
+    """It ended the run in a traceback of the csv module."""
+    table = loggers.Csv(load("ctp/demo", [f"work_dir={tmp_path}"]), 0)
+    for step, values in enumerate([{"loss": 3.0}, {"loss": 2.0, "late": 0.5}, {"loss": 1.0}], start=1):
+        table.add_scalars("train", values, step)
+    table.close()
+    assert rows(tmp_path / "train.csv") == [
+        {"step": "1", "loss": "3.0", "late": ""},
+        {"step": "2", "loss": "2.0", "late": "0.5"},
+        {"step": "3", "loss": "1.0", "late": ""},
+    ]
 
 
 def test_setting_the_clock_back_hides_no_step_from_tensorboard(tmp_path, monkeypatch):

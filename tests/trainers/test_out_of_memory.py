@@ -81,3 +81,12 @@ def test_bf16_is_no_way_out_twice():
     batch, way_out = batch_and_way_out(train, 8)
     assert batch == "4 videos at once (train.global_batch = 64 on 8 ranks, train.accumulate = 2)"
     assert way_out == "start a new run with train.accumulate=4, or lower train.global_batch"
+
+
+def test_a_size_that_no_memory_holds_names_its_bytes(root, tmp_path, monkeypatch):
+    """It ended in a traceback of torch, whose CPU allocator has no exception of its own."""
+    monkeypatch.setattr(nn.Conv3d, "forward", lambda *_: torch.empty(2**44))
+    with pytest.raises(
+        UserError, match=r"memory does not hold the network and 4 videos at once .* has 70,368,744,177,664 b"
+    ):
+        pretrain.main(["--config", str(write_pretraining(tmp_path, root)), "--device", "cpu"])

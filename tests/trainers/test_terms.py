@@ -4,11 +4,13 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from configs.errors import UserError
+from nets.tasks import Pretext, rot3d
 from tests.helpers import loop_worker
 from tests.helpers.loop import lines, run
-from trainers.engine.terms import OF_THE_LOG, check_terms
+from trainers.engine.terms import OF_THE_LOG, check_first_step, check_terms
 
 LOSS = torch.tensor(2.0, requires_grad=True)
 TERM = torch.tensor(0.5)
@@ -44,6 +46,47 @@ def test_a_run_is_refused_at_its_first_step(tmp_path, monkeypatch):
     net = loop_worker.Net.forward
     monkeypatch.setattr(loop_worker.Net, "forward", lambda self, batch: net(self, batch) | {"grad_norm": TERM})
     with pytest.raises(UserError, match=r"^task fake: the network returns terms named grad_norm"):
+        run(tmp_path)
+    assert lines(tmp_path) == []
+
+
+class Net(Pretext):
+    """A parameter that a loss may miss, one that is not trained, and one that it never misses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra, self.fixed, self.head = (nn.Parameter(torch.ones(1)) for _ in range(3))
+        self.fixed.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("metric", "used", "message"),
+    [
+        ("top1", True, "METRIC = 'top1' names none of the terms that the network returns: loss, accuracy"),
+        (5, True, "METRIC = 5 names none of the terms that the network returns: loss, accuracy"),
+        ("accuracy", False, "the loss depends on no extra, 1 of 3 parameters: use them, or keep them from training"),
+    ],
+)
+def test_a_task_that_learns_nothing_it_can_show_is_refused(monkeypatch, metric, used, message):
+    """It trained to its end, and the report showed no metric; several ranks failed in the second step."""
+    monkeypatch.setattr(rot3d, "METRIC", metric)
+    net = Net()
+    out = {"loss": net.head.sum() + (net.extra.sum() if used else 0), "accuracy": TERM}
+    out["loss"].backward()
+    with pytest.raises(UserError, match=re.escape(f"task rot3d: {message}")):
+        check_first_step(out, net, "rot3d")
+
+
+@pytest.mark.slow
+def test_an_unused_part_of_a_network_ends_the_run_at_its_first_step(tmp_path, monkeypatch):
+    forward = loop_worker.Net.forward
+
+    def without_backbone(self: loop_worker.Net, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        loss = torch.stack([parameter.sum() for parameter in self.head.parameters()]).sum()
+        return forward(self, batch) | {"loss": loss}
+
+    monkeypatch.setattr(loop_worker.Net, "forward", without_backbone)
+    with pytest.raises(UserError, match=r"^task fake: the loss depends on no backbone\."):
         run(tmp_path)
     assert lines(tmp_path) == []
 

@@ -22,10 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import shown
-from configs.options import add_machine, require_least
+from configs.options import add_machine, whole_number
+from configs.schema import MOST_WORKERS
 from configs.words import counted
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
+from dali_pipelines.tasks.recognition import MOST_CLIPS
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import exit_status, start
 from trainers.engine.work_dir import require_writable
@@ -40,21 +42,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
     parser.add_argument("--clips", type=_clips, metavar="N|windows", help="clips of a video (the classifier's, or 10)")
     parser.add_argument("--crops", choices=("center", "three", "five", "ten"), help="crops of a clip (center)")
-    parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
-    parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
-    parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")
+    parser.add_argument("--frames", type=whole_number(1), metavar="T", help="frames of a clip (as in training)")
+    parser.add_argument("--stride", type=whole_number(1), help="frame step of a clip (as in training, near 2)")
+    reading = "processes per rank that read the files (4)"
+    parser.add_argument("--workers", type=whole_number(0, MOST_WORKERS), default=4, help=reading)
     add_machine(parser)
     return parser
 
 
 def _clips(text: str) -> int | str:
-    return text if text == "windows" else int(text)
+    return text if text == "windows" else whole_number(1, MOST_CLIPS)(text)
 
 
 def main(argv: list[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
-    require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder: give the name of a file")
     if args.out.suffix != ".npz":  # else a slip would replace a video or a checkpoint

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
-from configs.options import add_machine, require_least
+from configs.options import add_machine, whole_number
 from configs.words import counted
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.storage import joined
+from dali_pipelines.tasks.recognition import MOST_CLIPS, Test
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
-from dali_pipelines.tasks.recognition import Test
 from nets.backbones import create
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import start
@@ -34,13 +34,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data-dir", metavar="DIR", help="a labeled dataset, instead of the run's own")
     parser.add_argument("--train", required=True, metavar="LIST", help="videos to learn from; relative to the dataset")
     parser.add_argument("--test", required=True, metavar="LIST", help="videos to be tested on; relative to the dataset")
-    parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
-    parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in pretraining)")
-    parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
+    parser.add_argument("--clips", type=whole_number(1, MOST_CLIPS), default=2, help="clips of a video, averaged (2)")
+    parser.add_argument("--frames", type=whole_number(1), metavar="T", help="frames of a clip (as in pretraining)")
+    parser.add_argument("--stride", type=whole_number(1), default=2, help="frame step of a clip (2)")
     add_machine(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
-    require_least(parser, args, clips=1, frames=1, stride=1)
     if args.json and args.json.suffix != ".json":  # else a slip would replace a list or a recipe
         parser.error(f"--json {args.json}: must end in .json")
     if not args.work_dir.is_dir():

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from configs.errors import UserError
@@ -34,7 +35,8 @@ def main(argv: list[str]) -> None:
     print(f"{args.work_dir}: {counted(int(rows[-1]['step']), 'step')}")
     for name in ("loss", "zero_loss", metric, "chance", "clips_per_s", "data_wait"):
         if all(name in row for row in (*first, *last)):
-            print(f"  {name:<14}{_mean(first, name):8.2f} -> {_mean(last, name):8.2f}")
+            before, after = (fmean(row[name] for row in part) for part in (first, last))
+            print(f"  {name:<14}{before:8.2f} -> {after:8.2f}")
     if probed:
         for name, figures in probed["probes"].items():
             print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  {in_words(figures['interval'])}")
@@ -78,8 +80,8 @@ def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
     axes, below = figure.subplots(2, height_ratios=(2, 1), sharex=True)
 
     def curve(axis: Any, name: str, **style: Any) -> None:
-        known = [row for row in rows if name in row]  # what a network returns may change in a resumed run
-        axis.plot([row["step"] for row in known], [row[name] for row in known], linewidth=1.2, **style)
+        having = [row for row in rows if name in row]  # what a network returns may change in a resumed run
+        axis.plot([row["step"] for row in having], [row[name] for row in having], linewidth=1.2, **style)
 
     for name in (name for name in rows[0] if "loss" in name):
         style = {"color": "gray", "linestyle": "--"} if name == "zero_loss" else {}
@@ -94,7 +96,3 @@ def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
     figure.legend(loc="outside upper center", ncols=4)
     with replacing(out) as part:
         figure.savefig(part, dpi=120, format=kind)
-
-
-def _mean(rows: list[dict[str, float]], name: str) -> float:
-    return sum(row[name] for row in rows) / len(rows)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from configs.load import dump
-from configs.options import add_machine, add_overrides, require_least
+from configs.options import add_machine, add_overrides, whole_number
 from configs.schema import Config, Train
 from configs.words import counted
 from trainers.engine.build import check_recipe, ignored_options
@@ -25,7 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_machine(parser)
     parser.add_argument("--work-dir", metavar="DIR", help="the folder of the run, instead of work_dir")
     parser.add_argument("--resume", default="auto", metavar="WHAT", help="auto (the newest), none, or a .pt file")
-    parser.add_argument("--max-steps", type=int, metavar="N", help="stop after step N of the unchanged schedule")
+    stop = "stop after step N of the unchanged schedule"
+    parser.add_argument("--max-steps", type=whole_number(1), metavar="N", help=stop)
     parser.add_argument("--print-config", action="store_true", help="print the config with all defaults, and exit")
     parser.add_argument("--dry-run", action="store_true", help="run two steps, show the batch, write nothing")
 
@@ -35,7 +36,6 @@ def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespac
     args = parser.parse_args(argv)
     if args.config is None and not getattr(args, "list_tasks", False):  # an option of pretrain alone
         parser.error("the following arguments are required: --config")
-    require_least(parser, args, max_steps=1)
     return args
 
 

@@ -38,7 +38,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 def cores(count: int, data: Data, gpus: int) -> Finding:
     """Check the number of cores; each GPU's process has its own workers and threads."""
     processes = max(gpus, 1)
-    threads = decoding_threads(data.threads, nvdec=False) if data.threads == "auto" else data.threads
+    threads = decoding_threads(data.threads, nvdec=False)
     busy = processes * (1 + data.workers)
     each = f"{counted(data.workers, 'worker')} and {counted(threads, 'thread')} each"
     text = f"{count} usable, for {counted(processes, 'process', 'processes')} with {each}"

@@ -1,6 +1,7 @@
 """Choose a rank's device, and explain in one line why a GPU cannot be used."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ def check_memory(local_rank: int) -> None:
 
 @contextmanager
 def enough_memory(batch: str, way_out: str) -> Iterator[None]:
-    """Raise UserError, with the batch and the way out, if the block fills the GPU's memory."""
+    """Raise UserError, with the batch and the way out, if the block asks torch for more memory than there is."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -89,3 +90,10 @@ def enough_memory(batch: str, way_out: str) -> Iterator[None]:
         raise UserError(
             f"the GPU's memory does not hold {batch}: {way_out}; `nvidia-smi` shows what else is in it ({reason})"
         ) from error
+    except RuntimeError as error:  # of the CPU's allocator, which has no exception class
+        if found := re.search(r"DefaultCPUAllocator: .*you tried to allocate (\d+) bytes", str(error)):
+            raise UserError(
+                f"the memory does not hold the network and {batch}, of which one tensor has {int(found[1]):,} bytes: "
+                f"lower the sizes under net and plan, or {way_out}"
+            ) from error
+        raise

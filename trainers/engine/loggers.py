@@ -52,9 +52,9 @@ class TensorBoard:
         folder = Path(config.work_dir, "tensorboard")
         folder.mkdir(parents=True, exist_ok=True)
         self._file = Appended(folder / _name_after(path.name for path in folder.iterdir()))
-        found = options(config).items()
-        known = {key: value if isinstance(value, bool | int | float) else shown(str(value)) for key, value in found}
-        _, session, _ = hparams(known, {})  # without a list of metrics, HPARAMS shows each scalar's last value
+        recipe = options(config).items()
+        values = {key: value if isinstance(value, bool | int | float) else shown(str(value)) for key, value in recipe}
+        _, session, _ = hparams(values, {})  # without a list of metrics, HPARAMS shows each scalar's last value
         start = Event(step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
         self._add(Event(file_version="brain.Event:2"), start, Event(summary=session))
 
@@ -90,10 +90,13 @@ class Csv:
         self._tables: dict[str, tuple[Appended, Sequence[str]]] = {}
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
-        row = {"step": step, **values}
-        if group not in self._tables:
-            self._tables[group] = _open_table(self._folder / f"{group}.csv", row, last=min(self._first_step, step - 1))
-        file, columns = self._tables[group]
+        row, last = {"step": step, **values}, min(self._first_step, step - 1)
+        file, columns = self._tables.get(group, (None, ()))
+        if file and not row.keys() <= set(columns):  # a network may return a term from some step on
+            file.close()
+            file, last = None, step - 1
+        if not file:
+            file, columns = self._tables[group] = _open_table(self._folder / f"{group}.csv", row, last=last)
         file.add(_table(columns, [row]))
 
     def add_image(self, name: str, image: Image, step: int) -> None:

@@ -20,7 +20,7 @@ from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
 from trainers.engine.pictures import draw, reconstruction
 from trainers.engine.run import Batch, Run, save
 from trainers.engine.stop import StopSignal, in_words
-from trainers.engine.terms import check_terms
+from trainers.engine.terms import check_first_step, check_terms
 from trainers.engine.watchdog import watched
 
 
@@ -50,7 +50,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
     """Run one optimizer step of `train.accumulate` micro-steps. `step` counts the steps before it.
 
     If the gradient is not finite, with `skip_nonfinite` restore the network and report it in `fault`; without, raise
-    UserError on all ranks before the update. UserError, too, if the network returns no loss and terms for the log.
+    UserError on all ranks before the update. UserError, too, for what `terms` checks.
     """
     train, ranks = run.config.train, run.ranks
     # The network's randomness depends on the step alone, so a resumed run needs no saved RNG state.
@@ -79,6 +79,8 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))
+    if not run.optimizer.state:
+        check_first_step(out, run.net, run.config.task)
     run.net.after_backward(epoch)
     # This waits for the GPU. The batch does not require it: DALI keeps a dropped tensor's memory until the GPU has
     # finished all earlier work (`DLTensorGraveyard` in dltensor.cc of DALI 2.4).

@@ -57,14 +57,14 @@ class OnlineProbe:
 
     def _learn(self, features_NC: Tensor, labels_N: Tensor) -> None:
         self._features = torch.cat([self._features, features_NC])[-WINDOW:]
-        known = labels_N >= 0
-        if self._optimizer is None or not known.any():
+        labeled_N = labels_N >= 0
+        if self._optimizer is None or not labeled_N.any():
             return
-        logits_NK = self._head(layer_norm(features_NC[known], features_NC.shape[1:]))
-        hits_N = (logits_NK.argmax(1) == labels_N[known]).float()
+        logits_NK = self._head(layer_norm(features_NC[labeled_N], features_NC.shape[1:]))
+        hits_N = (logits_NK.argmax(1) == labels_N[labeled_N]).float()
         self._hits = torch.cat([self._hits, hits_N])[-WINDOW:]
         self._optimizer.zero_grad()
-        cross_entropy(logits_NK, labels_N[known]).backward()
+        cross_entropy(logits_NK, labels_N[labeled_N]).backward()
         self._optimizer.step()
 
     def figures(self) -> dict[str, float]:

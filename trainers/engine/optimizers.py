@@ -77,7 +77,8 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
 
     Each group has one `lr_factor`, by which the loop multiplies the learning rate. There are as few groups as
     possible, since each is a separate kernel on a GPU. UserError if the optimizer is unknown or not of these groups,
-    the network lacks a part in `optim.lr_factors`, or `optim.layer_decay` is set for a backbone without layers.
+    the network has nothing to train or lacks a part in `optim.lr_factors`, or `optim.layer_decay` is set for a backbone
+    without layers.
     """
     named = list(net.named_parameters())
     for part, _ in optim.lr_factors:
@@ -101,6 +102,8 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         {"params": parameters, "lr_factor": factor} | ({} if decays else {"weight_decay": 0.0})
         for (factor, decays), parameters in members.items()
     ]
+    if not groups:
+        raise UserError("the network has no parameters to train")
     optimizer = look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
     if not isinstance(optimizer, Optimizer) or not all("lr_factor" in group for group in optimizer.param_groups):
         raise UserError(
@@ -116,7 +119,7 @@ def moments(optimizer: Optimizer, net: nn.Module) -> dict[Any, Any]:
     The optimizer's own numbering depends on its groups, and so on options that may change on resume.
     """
     places: dict[Any, int] = {parameter: place for place, parameter in enumerate(_trained(net))}
-    return {places.get(key, key): known for key, known in optimizer.state.items()}
+    return {places.get(key, key): values for key, values in optimizer.state.items()}
 
 
 def restore_moments(optimizer: Optimizer, net: nn.Module, state: Mapping[Any, Any]) -> None:
@@ -126,11 +129,11 @@ def restore_moments(optimizer: Optimizer, net: nn.Module, state: Mapping[Any, An
     rely on it: with another order, a CPU silently takes the moments of other weights, and a GPU fails.
     """
     groups = optimizer.state_dict()["param_groups"]
-    counted = (number for group in groups for number in group["params"])
-    numbers = dict(zip((p for group in optimizer.param_groups for p in group["params"]), counted, strict=True))
+    in_groups = (number for group in groups for number in group["params"])
+    numbers = dict(zip((p for group in optimizer.param_groups for p in group["params"]), in_groups, strict=True))
     of_place = {place: numbers[parameter] for place, parameter in enumerate(_trained(net))}
-    known = {of_place.get(key, key): value for key, value in state.items()}
-    optimizer.load_state_dict({"state": known, "param_groups": groups})
+    numbered = {of_place.get(key, key): value for key, value in state.items()}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

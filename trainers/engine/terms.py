@@ -1,10 +1,12 @@
-"""What a network returns for a batch: checked, since it may be of another package."""
+"""What a network returns for a batch, and what its loss trains: checked, since it may be of another package."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names
+from configs.words import counted
+from nets.tasks import Pretext, net_module
 
 OF_THE_LOG = (
     "step",
@@ -36,6 +38,23 @@ def check_terms(out: Mapping[str, Tensor], task: str) -> None:
         raise UserError(
             f"task {task}: the network returns terms named {', '.join(taken)}, as figures of the log are, whose places "
             "they would take: choose other names"
+        )
+
+
+def check_first_step(out: Mapping[str, Tensor], net: Pretext, task: str) -> None:
+    """Raise UserError if METRIC is not among the terms, or if trainable parameters are left without a gradient.
+
+    Those would never be trained, and several ranks would fail: DDP waits for every gradient.
+    """
+    if task != "recognition" and (metric := net_module(task).METRIC) not in out:
+        raise UserError(
+            f"task {task}: METRIC = {metric!r} names none of the terms that the network returns: {', '.join(out)}"
+        )
+    parameters = [*net.named_parameters()]
+    if idle := [name for name, parameter in parameters if parameter.requires_grad and parameter.grad is None]:
+        raise UserError(
+            f"task {task}: the loss depends on no {first_names(idle)}, {len(idle)} of "
+            f"{counted(len(parameters), 'parameter')}: use them, or keep them from training by requires_grad_(False)"
         )
 
 

@@ -67,9 +67,9 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
     """
     mean, std = _moments(tokens)
 
-    def standardized(some: Tensor) -> Tensor:
+    def standardized(raw: Tensor) -> Tensor:
         """Standardize tokens, in float16 since there may be many."""
-        return torch.cat([layer_norm((part.float() - mean) / std, part.shape[2:]).half() for part in some.split(BATCH)])
+        return torch.cat([layer_norm((part.float() - mean) / std, part.shape[2:]).half() for part in raw.split(BATCH)])
 
     inputs = standardized(tokens)
 

@@ -54,14 +54,14 @@ def readable_tensors(train: Features, test: Features, device: torch.device) -> t
     return x, y, test_x
 
 
-def chance(tested: Features, known: Features) -> float:
-    """Return the accuracy of guessing each class as often as it occurs among the known videos.
+def chance(test: Features, train: Features) -> float:
+    """Return the accuracy of guessing each class as often as it occurs among the training videos.
 
-    This is the mean over the tested videos of their class's share of the known ones: 1 / K if these are spread evenly
-    over K classes, whatever other classes the dataset has.
+    This is the mean over the test videos of their class's share of the training videos: 1 / K if these are spread
+    evenly over K classes, whatever other classes the dataset has.
     """
-    sizes = np.bincount(known.labels[known.readable], minlength=int(tested.labels.max()) + 1)
-    return float(sizes[tested.labels].mean() / sizes.sum())
+    sizes = np.bincount(train.labels[train.readable], minlength=int(test.labels.max()) + 1)
+    return float(sizes[test.labels].mean() / sizes.sum())
 
 
 def probe_by(

@@ -30,13 +30,13 @@ def scores(train_NC: Tensor, labels_N: Tensor, test_MC: Tensor, *, classes: int,
     order of the videos does not matter. With fewer than k training videos, all of them vote. Features may have any
     norm. Returns each class's share of the votes, float64 (M, classes).
     """
-    known_NC, asked_MC = (normalize(values.double(), dim=1) for values in (train_NC, test_MC))
+    train_NC, test_MC = (normalize(values.double(), dim=1) for values in (train_NC, test_MC))
     found = []
-    for asked_BC in asked_MC.split(BLOCK):
-        cosine_BN = (asked_BC @ known_NC.T).round(decimals=DECIMALS)
-        least_B1 = cosine_BN.topk(min(k, len(known_NC)), dim=1).values[:, -1:]
+    for test_BC in test_MC.split(BLOCK):
+        cosine_BN = (test_BC @ train_NC.T).round(decimals=DECIMALS)
+        least_B1 = cosine_BN.topk(min(k, len(train_NC)), dim=1).values[:, -1:]
         votes_BN = torch.where(cosine_BN >= least_B1, ((cosine_BN - 1) / TEMPERATURE).exp(), 0)
-        sums_BK = votes_BN.new_zeros(len(asked_BC), classes).index_add_(1, labels_N, votes_BN)
+        sums_BK = votes_BN.new_zeros(len(test_BC), classes).index_add_(1, labels_N, votes_BN)
         found.append((sums_BK / sums_BK.sum(1, keepdim=True)).round(decimals=DECIMALS))
     return torch.cat(found)
 

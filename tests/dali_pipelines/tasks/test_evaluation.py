@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.plan.video import VideoInfo
@@ -38,6 +39,19 @@ def test_uniform_clips_start_where_the_spec_says():
     assert starts.tolist() == [7, 22, 37, 52, 67, 81, 96, 111, 126, 141]
     assert clips(20, Config())[:, 0].tolist() == [0] * 10
     assert clips(50, Config(num_frames=32, stride=1, test=Test(clips=1)))[:, 0].tolist() == [9]
+
+
+def test_a_stride_longer_than_the_video_repeats_its_last_frame():
+    """With one of 31 bits, frame numbers of 32 bits became negative."""
+    for kind in (10, "windows", "random"):
+        found = clips(20, Config(num_frames=4, stride=2**31 - 1, test=Test(clips=kind)))
+        assert found[0].tolist() == [0, 19, 19, 19]
+
+
+def test_clips_larger_than_any_memory_are_refused_before_they_are_counted(vp9_store):
+    """`clipfeed features --frames 2147483647` took minutes and all memory."""
+    with pytest.raises(UserError, match=r"^a sample of evaluation would take .* clips of shape \(1, 10, 3, 2147"):
+        parts(vp9_store, Config(num_frames=2**31 - 1))
 
 
 def test_windows_start_where_the_spec_says_and_the_last_ends_the_video():

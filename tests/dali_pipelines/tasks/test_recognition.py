@@ -199,8 +199,8 @@ def test_a_plan_has_its_declared_arrays_and_is_reproducible(cfg, frames, width, 
 @pytest.mark.parametrize(
     ("views", "wrong"),
     [
-        ({"clips": "all"}, "clips = 'all' must be at least 1, windows or random"),
-        ({"clips": 2.5}, "clips = 2.5 must be at least 1, windows or random"),
+        ({"clips": "all"}, "clips = 'all' must be from 1 to 1000, windows or random"),
+        ({"clips": 2.5}, "clips = 2.5 must be from 1 to 1000, windows or random"),
         ({"crops": "two"}, "crops = 'two' must be center, three, five or ten"),
     ],
 )

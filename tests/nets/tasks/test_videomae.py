@@ -208,7 +208,9 @@ def test_mismatched_backbone_and_plan_are_refused(backbone, plan, message):
         build(backbone, batch_schema(plan), Config())
 
 
-@pytest.mark.parametrize("changes", [{"decoder_width": 25}, {"decoder_heads": 5}, {"decoder_depth": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"decoder_width": 25}, {"decoder_heads": 5}, {"decoder_depth": 0}, {"decoder_depth": 1001}]
+)
 def test_impossible_decoders_are_refused(changes):
     with pytest.raises(ValueError, match="decoder_"):
         Config(**changes)
