@@ -63,10 +63,14 @@ class Worker:
     """Whether it was killed for taking too long."""
 
     @classmethod
-    def start(cls, memory: SharedMemory, function: tuple[bytes, Spans], *, open: bool) -> "Worker":
-        """Start a process that runs `serve`; see there for the arguments."""
+    def start(cls, workers: list["Worker"], memory: SharedMemory, function: tuple[bytes, Spans], *, open: bool) -> None:
+        """Start a process that runs `serve`, and list it in `workers`; see `serve` for the arguments.
+
+        It is listed first: if Ctrl-C came in between, nobody would kill it at exit, and multiprocessing waits for it.
+        """
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=serve, args=(theirs, memory, function), daemon=True)
+        workers.append(cls(process, ours, open))
         # Ctrl-C is for this process. A new one inherits the mask; it would otherwise die of Ctrl-C while importing.
         resource_tracker.ensure_running()  # else the start does this, which unblocks signals
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_OURS)
@@ -75,7 +79,6 @@ class Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
-        return cls(process, ours, open)
 
     def kill_hung(self) -> None:
         """Make the worker print its stack, then kill it."""
