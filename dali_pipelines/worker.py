@@ -109,9 +109,14 @@ class Worker:
 
 
 def require_main_guard() -> None:
-    """Exit if this is a worker rerunning the script that started it, or if workers cannot read the script."""
+    """Exit if this is a worker rerunning the script that started it, or if workers cannot read the script.
+
+    UserError in a process that may have none.
+    """
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # multiprocessing's own check
         sys.exit(NO_GUARD)
+    if multiprocessing.current_process().daemon:
+        raise UserError("a daemonic process, such as a worker of a DataLoader, may start no workers: use workers=0")
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script is not None and not os.path.exists(script):
         raise SystemExit(f"error: worker processes cannot read the script {script}: save it as a file, and {GUARD}")
