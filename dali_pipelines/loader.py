@@ -14,6 +14,7 @@ An unreadable video is replaced in step 2 (`SampleSource.sample`), or found afte
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from operator import index as whole
 from typing import Literal, get_args
 
 import torch
@@ -111,7 +112,8 @@ class ClipLoader:
             total, names = counted(len(videos.index), "video"), first_names([*self.too_short])
             needs = f"{task.name} needs {task.min_frames} frames"
             log.warning("%d of %s too short: %s (%s)", len(self.too_short), total, needs, names)
-        self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
+        # NumPy's integers become Python's, which JSON and torch.load take.
+        self.order = Order(len(index), whole(batch_size), whole(rank), whole(world_size), whole(seed), shuffle)
         if workers:
             require_main_guard()  # before a pool is made: a script may take long until then
         if self.order.steps == 0:
