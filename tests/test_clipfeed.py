@@ -56,6 +56,21 @@ def test_weights_and_source_lists_give_the_features_of_paths(folder):
     np.testing.assert_array_equal(one.values, other.values)
 
 
+def test_features_neither_draw_the_callers_random_numbers_nor_take_its_defaults(folder):
+    """Between two epochs they would change how a loop of one's own trains."""
+    before = torch.get_rng_state()
+    one = clipfeed.extract_features("runs/mine", "videos", clips=1, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        other = clipfeed.extract_features("runs/mine", "videos", clips=1, device="cpu")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(one.values, other.values)
+
+
 def test_load_task_takes_recipe_names_files_and_overrides(folder):
     by_name = clipfeed.load_task("ctp/demo", "plan.size=48")
     by_file = clipfeed.load_task(ROOT / "configs" / "ctp" / "demo.yaml", "plan.size=48")
