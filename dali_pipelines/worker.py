@@ -117,7 +117,8 @@ def require_main_guard() -> None:
         sys.exit(NO_GUARD)
     if multiprocessing.current_process().daemon:
         raise UserError("a daemonic process, such as a worker of a DataLoader, may start no workers: use workers=0")
-    script = getattr(sys.modules["__main__"], "__file__", None)
+    main = sys.modules["__main__"]
+    script = None if main.__spec__ else getattr(main, "__file__", None)  # a module is found by its name
     if script is not None and not os.path.exists(script):
         raise SystemExit(f"error: worker processes cannot read the script {script}: save it as a file, and {GUARD}")
 
