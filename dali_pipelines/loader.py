@@ -46,7 +46,7 @@ class ClipLoader:
     An unreadable video is replaced by one drawn from the seed, the epoch and its row, so all ranks and resumed runs
     agree. It is listed in `unreadable` and logged once; `replaced_by` has its stand-in.
 
-    Copying and pickling it, for another process, say, gives a loader that goes on at the same batch with its own workers.
+    A copy, also by pickle, goes on at the same batch with workers of its own.
 
     Videos with fewer frames than the task needs are dropped and listed in `too_short`. Rows are those of `index`, the
     dataset without them.
