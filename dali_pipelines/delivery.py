@@ -14,6 +14,7 @@ from dali_pipelines.feed import Feed, memory_ahead
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.recovery import damaged, samples_of, why_unreadable
 from dali_pipelines.samples import SampleSource
+from dali_pipelines.worker import stop_at_exit
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Delivery:
             try:
                 return self._complete(next(self._batches), self._now(source))
             except RuntimeError as error:  # DALI raises no other kind
+                stop_at_exit()  # it ends all pipelines there, even one that a thread uses
                 self.rewind()
                 reasons = damaged(self._now(source), error, device_id=self._device_id)
                 if not reasons and rebuilt:

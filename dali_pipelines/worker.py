@@ -108,6 +108,12 @@ class Worker:
             raise SystemExit(f"error: {sys.argv[0]} starts worker processes, which run it again: {GUARD}")
 
 
+def stop_at_exit() -> None:
+    """End this thread if the main one has ended: at exit, a process that is started now would never be killed."""
+    if not threading.main_thread().is_alive():
+        raise SystemExit
+
+
 def require_main_guard() -> None:
     """Exit if this is a worker rerunning the script that started it, or if workers cannot read the script.
 

@@ -21,7 +21,7 @@ from typing import IO, Any, Generic, TypeVar
 from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
 from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
-from dali_pipelines.worker import Worker, require_main_guard
+from dali_pipelines.worker import Worker, require_main_guard, stop_at_exit
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +180,7 @@ class Pool(Generic[Job, Result]):
                 self._release(task)
 
     def _replace(self, worker: Worker) -> None:
+        stop_at_exit()
         worker.end()
         by = f"a limit of {self.timeout:g} s for a job" if worker.hung else worker.killed_by()
         if not worker.started:

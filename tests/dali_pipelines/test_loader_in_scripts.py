@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
@@ -19,6 +21,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, rot3d
 from dali_pipelines.workers import Pool
 from tests.helpers.processes import join, start
+from tests.helpers.runs import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -167,3 +170,28 @@ def test_a_fork_leaves_the_loader_of_its_parent_alone(vp9_store, tmp_path):
     assert join([start(fork, vp9_store.root, out)]) == [0]
     assert json.loads(out.read_text()) == [0, rows(ClipLoader(vp9_store, ROT3D, batch_size=2, seed=5))]
     assert out.with_suffix(".txt").read_text().startswith("a forked process cannot use its parent's loader")
+
+
+PREFETCHING = """
+import sys, threading, time
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task, rot3d
+
+def load():
+    while True:
+        for _ in loader:
+            begun.set()
+
+loader = ClipLoader(Index.load(sys.argv[1]), Task("rot3d", rot3d.Config(num_frames=4)), batch_size=2, workers=1)
+begun = threading.Event()
+threading.Thread(target=load, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_script_ends_while_a_thread_of_its_loads(vp9_store):
+    """DALI ends its pipelines first; the thread used to build another, with workers that were waited for forever."""
+    command = [sys.executable, "-c", PREFETCHING, vp9_store.root]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=ROOT, check=True)
+    assert ended.stderr == ""
