@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from dali_pipelines.feed import Feed, memory_ahead
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.recovery import damaged, samples_of, why_unreadable
 from dali_pipelines.samples import SampleSource
+from dali_pipelines.worker import stop_at_exit
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,10 @@ class Delivery:
         self._device_id, self._threads = device_id, threads
         self._batches: Batches | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy gets: it builds a pipeline of its own."""
+        return self.__dict__ | {"_batches": None}
+
     def next(self, source: SampleSource) -> dict[str, torch.Tensor]:
         """Return the batch at `source.start`, the step after the last one unless `rewind` came in between."""
         rebuilt = False
@@ -56,6 +62,7 @@ class Delivery:
             try:
                 return self._complete(next(self._batches), self._now(source))
             except RuntimeError as error:  # DALI raises no other kind
+                stop_at_exit()  # it ends all pipelines there, even one that a thread uses
                 self.rewind()
                 reasons = damaged(self._now(source), error, device_id=self._device_id)
                 if not reasons and rebuilt:
@@ -72,7 +79,11 @@ class Delivery:
     def refill(self) -> None:
         """Start another batch on a GPU, to replace the one taken last."""
         if self._batches:
-            self._batches.refill()
+            try:
+                self._batches.refill()
+            except BaseException:  # as in `next`
+                self.close()
+                raise
 
     def rewind(self) -> None:
         """Discard samples and batches made ahead."""
@@ -81,7 +92,7 @@ class Delivery:
 
     def close(self) -> None:
         """End the worker processes and free the pipeline; `next` recreates them."""
-        self.rewind()
+        self._batches = None
         self._feed.close()
 
     def _now(self, source: SampleSource) -> SampleSource:

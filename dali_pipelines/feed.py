@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import count
+from typing import Any
 
 from dali_pipelines import limits
 from dali_pipelines.read_ahead import DEPTH, Read, ReadAhead
@@ -31,6 +32,10 @@ class Feed:
         self.unreadable, self.workers, self.timeout_s = unreadable, workers, timeout_s
         self._pool: Pool[Position, Sample] | None = None
         self._samples: Generator[Sample, None, None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy gets: it starts processes of its own."""
+        return self.__dict__ | {"_pool": None, "_samples": None}
 
     def start(self, source: SampleSource) -> Callable[[], Sample] | None:
         """Return a function that gives the next sample, from the source's first step on; None if none is prefetched."""
@@ -59,10 +64,10 @@ class Feed:
 
     def close(self) -> None:
         """Discard samples made ahead and end the worker processes."""
+        pool, self._pool = self._pool, None  # before anything that a second Ctrl-C may cut short
         self.rewind()
-        if self._pool:
-            self._pool.close()
-        self._pool = None
+        if pool:
+            pool.close()
 
     def _positions(self, source: SampleSource) -> Iterator[Position]:
         """Yield schedule positions from the source's first step on."""

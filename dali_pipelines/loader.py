@@ -14,6 +14,7 @@ An unreadable video is replaced in step 2 (`SampleSource.sample`), or found afte
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from operator import index as whole
 from typing import Literal, get_args
 
 import torch
@@ -44,6 +45,8 @@ class ClipLoader:
 
     An unreadable video is replaced by one drawn from the seed, the epoch and its row, so all ranks and resumed runs
     agree. It is listed in `unreadable` and logged once; `replaced_by` has its stand-in.
+
+    A copy, also by pickle, goes on at the same batch with workers of its own.
 
     Videos with fewer frames than the task needs are dropped and listed in `too_short`. Rows are those of `index`, the
     dataset without them.
@@ -111,7 +114,8 @@ class ClipLoader:
             total, names = counted(len(videos.index), "video"), first_names([*self.too_short])
             needs = f"{task.name} needs {task.min_frames} frames"
             log.warning("%d of %s too short: %s (%s)", len(self.too_short), total, needs, names)
-        self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
+        # NumPy's integers become Python's, which JSON and torch.load take.
+        self.order = Order(len(index), whole(batch_size), whole(rank), whole(world_size), whole(seed), shuffle)
         if workers:
             require_main_guard()  # before a pool is made: a script may take long until then
         if self.order.steps == 0:

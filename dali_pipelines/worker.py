@@ -63,10 +63,14 @@ class Worker:
     """Whether it was killed for taking too long."""
 
     @classmethod
-    def start(cls, memory: SharedMemory, function: tuple[bytes, Spans], *, open: bool) -> "Worker":
-        """Start a process that runs `serve`; see there for the arguments."""
+    def start(cls, workers: list["Worker"], memory: SharedMemory, function: tuple[bytes, Spans], *, open: bool) -> None:
+        """Start a process that runs `serve`, and list it in `workers`; see `serve` for the arguments.
+
+        It is listed first: if Ctrl-C came in between, nobody would kill it at exit, and multiprocessing waits for it.
+        """
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=serve, args=(theirs, memory, function), daemon=True)
+        workers.append(cls(process, ours, open))
         # Ctrl-C is for this process. A new one inherits the mask; it would otherwise die of Ctrl-C while importing.
         resource_tracker.ensure_running()  # else the start does this, which unblocks signals
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_OURS)
@@ -75,7 +79,6 @@ class Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
-        return cls(process, ours, open)
 
     def kill_hung(self) -> None:
         """Make the worker print its stack, then kill it."""
@@ -105,11 +108,23 @@ class Worker:
             raise SystemExit(f"error: {sys.argv[0]} starts worker processes, which run it again: {GUARD}")
 
 
+def stop_at_exit() -> None:
+    """End this thread if the main one has ended: at exit, a process that is started now would never be killed."""
+    if not threading.main_thread().is_alive():
+        raise SystemExit
+
+
 def require_main_guard() -> None:
-    """Exit if this is a worker rerunning the script that started it, or if workers cannot read the script."""
+    """Exit if this is a worker rerunning the script that started it, or if workers cannot read the script.
+
+    UserError in a process that may have none.
+    """
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # multiprocessing's own check
         sys.exit(NO_GUARD)
-    script = getattr(sys.modules["__main__"], "__file__", None)
+    if multiprocessing.current_process().daemon:
+        raise UserError("a daemonic process, such as a worker of a DataLoader, may start no workers: use workers=0")
+    main = sys.modules["__main__"]
+    script = None if main.__spec__ else getattr(main, "__file__", None)  # a module is found by its name
     if script is not None and not os.path.exists(script):
         raise SystemExit(f"error: worker processes cannot read the script {script}: save it as a file, and {GUARD}")
 

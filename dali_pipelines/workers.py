@@ -21,7 +21,7 @@ from typing import IO, Any, Generic, TypeVar
 from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
 from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
-from dali_pipelines.worker import Worker, require_main_guard
+from dali_pipelines.worker import Worker, require_main_guard, stop_at_exit
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +104,9 @@ class Pool(Generic[Job, Result]):
         self._process = os.getpid()
         self._workers: list[Worker] = []
         # Kill workers at exit before multiprocessing sends SIGTERM, which they ignore, and waits.
-        Finalize(self, _kill, (self._workers, self._memory.file), exitpriority=0)
-        self._workers += [Worker.start(self._memory, self._function, open=True) for _ in range(workers)]
+        Finalize(self, _end, (self._workers, self._memory.file), exitpriority=0)
+        for _ in range(workers):
+            Worker.start(self._workers, self._memory, self._function, open=True)
 
     def __enter__(self) -> "Pool[Job, Result]":
         return self
@@ -115,15 +116,8 @@ class Pool(Generic[Job, Result]):
 
     def close(self) -> None:
         """Kill the workers, whatever they are doing; in a fork, leave them to the process that started them."""
-        if os.getpid() != self._process:
-            return
-        for worker in self._workers:
-            worker.process.kill()
-            worker.pipe.close()
-        for worker in self._workers:
-            worker.process.join()
-        self._workers.clear()
-        self._memory.file.close()
+        if os.getpid() == self._process:
+            _end(self._workers, self._memory.file)
 
     def run(self, jobs: Iterable[Job], *, ordered: bool = True) -> Generator[tuple[Job, Result | Crashed], None, None]:
         """Yield (job, function(job)) in the order of the jobs, or as they finish if not `ordered`.
@@ -186,6 +180,7 @@ class Pool(Generic[Job, Result]):
                 self._release(task)
 
     def _replace(self, worker: Worker) -> None:
+        stop_at_exit()
         worker.end()
         by = f"a limit of {self.timeout:g} s for a job" if worker.hung else worker.killed_by()
         if not worker.started:
@@ -204,7 +199,8 @@ class Pool(Generic[Job, Result]):
                 self._release(task)
             else:
                 self._pending.appendleft(task)
-        self._workers[self._workers.index(worker)] = Worker.start(self._memory, self._function, open=False)
+        self._workers.remove(worker)
+        Worker.start(self._workers, self._memory, self._function, open=False)
 
     def _hand_out(self) -> None:
         """Hand out jobs to the workers that hold the fewest."""
@@ -283,7 +279,13 @@ def run_jobs(
         yield from pool.run(jobs, ordered=False)
 
 
-def _kill(workers: list[Worker], memory: IO[bytes]) -> None:
+def _end(workers: list[Worker], memory: IO[bytes]) -> None:
+    started = [worker.process for worker in workers if worker.process.pid]
+    for process in started:
+        process.kill()
+    for process in started:
+        process.join()
     for worker in workers:
-        worker.process.kill()
+        worker.pipe.close()
+    workers.clear()
     memory.close()

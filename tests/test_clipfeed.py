@@ -1,5 +1,7 @@
 """The Python of docs/api.md, run unchanged, against the commands and an uninterrupted epoch."""
 
+import ast
+import importlib
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,21 @@ def test_weights_and_source_lists_give_the_features_of_paths(folder):
     np.testing.assert_array_equal(one.values, other.values)
 
 
+def test_features_neither_draw_the_callers_random_numbers_nor_take_its_defaults(folder):
+    """Between two epochs they would change how a loop of one's own trains."""
+    before = torch.get_rng_state()
+    one = clipfeed.extract_features("runs/mine", "videos", clips=1, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        other = clipfeed.extract_features("runs/mine", "videos", clips=1, device="cpu")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(one.values, other.values)
+
+
 def test_load_task_takes_recipe_names_files_and_overrides(folder):
     by_name = clipfeed.load_task("ctp/demo", "plan.size=48")
     by_file = clipfeed.load_task(ROOT / "configs" / "ctp" / "demo.yaml", "plan.size=48")
@@ -61,6 +78,19 @@ def test_load_task_takes_recipe_names_files_and_overrides(folder):
     assert by_name.batch_schema["clips"][0][-2:] == (48, 48)
     with pytest.raises(UserError, match=r"cannot read the config 'ctp/dmo'.*did you mean ctp/demo"):
         clipfeed.load_task("ctp/dmo")
+
+
+def test_type_checkers_see_what_is_imported():
+    """A type checker reads clipfeed-stubs instead of clipfeed.py."""
+    types = ast.parse((ROOT / "clipfeed-stubs" / "__init__.pyi").read_text()).body
+    imports = [node for node in types if isinstance(node, ast.ImportFrom)]
+    found = {alias.asname: (node.module or "", alias.name) for node in imports for alias in node.names if alias.asname}
+    functions = {node.name: ast.unparse(node.args) for node in types if isinstance(node, ast.FunctionDef)}
+    assert sorted([*found, *functions]) == sorted(clipfeed.__all__)
+    for name, (module, of) in found.items():
+        assert getattr(clipfeed, name) is getattr(importlib.import_module(module), of)
+    source = ast.parse((ROOT / "clipfeed.py").read_text()).body
+    assert functions == {node.name: ast.unparse(node.args) for node in source if isinstance(node, ast.FunctionDef)}
 
 
 def test_reprs_fit_a_screen(folder):

@@ -62,7 +62,7 @@ def test_the_image_gets_every_file_of_the_wheel():
     included = re.search(r"include =\n((?:    .*\n)+)", (ROOT / "setup.cfg").read_text())
     assert included
     packages = {line.strip().rstrip("*") for line in included[1].splitlines()}
-    files = {"setup.cfg", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "clipfeed.py"}
+    files = {"setup.cfg", "setup.py", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "clipfeed.py"}
     assert allowed == packages | files
 
 

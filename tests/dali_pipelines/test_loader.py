@@ -1,10 +1,12 @@
 """ClipLoader: the same samples in every setup, exact resume, and videos that fail."""
 
+import json
 import os
 import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +88,16 @@ def test_the_state_of_another_run_is_refused_with_both_values(vp9_store):
         ClipLoader(vp9_store, CTP, batch_size=2, seed=5).load_state_dict(state)
     with pytest.raises(UserError, match=r"seed 5, this run 6"):
         ClipLoader(vp9_store, CTP, batch_size=4, seed=6).load_state_dict(state)
+
+
+def test_numbers_of_numpy_give_a_state_that_json_takes(vp9_store):
+    """torch.load, which reads no NumPy number without being told to, refused a checkpoint with it."""
+    numpys: dict[str, Any] = {"batch_size": np.int64(2), "rank": np.int64(0), "seed": np.int64(5)}
+    loader = ClipLoader(vp9_store, CTP, world_size=2, **numpys)
+    state = ClipLoader(vp9_store, CTP, batch_size=2, world_size=2, seed=5).state_dict()
+    assert json.loads(json.dumps(loader.state_dict())) == state
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        ClipLoader(vp9_store, CTP, batch_size=2.0)  # type: ignore[arg-type]
 
 
 def test_boxes_surround_the_patches(vp9_store):

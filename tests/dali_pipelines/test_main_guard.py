@@ -1,7 +1,9 @@
 """A script that starts workers outside a main guard ends with a one-line error."""
 
+import os
 import subprocess
 import sys
+from zipfile import ZipFile
 
 import pytest
 
@@ -16,9 +18,11 @@ print(sorted(result for _, result in run_jobs(abs, [1, -2], workers=2)))
 WAY_OUT = "put what it does under if __name__ == '__main__':"
 
 
-def run(*arguments, text=None):
+def run(*arguments, text=None, env=None):
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    return subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=60, cwd=ROOT, env=env, check=False
+    )
 
 
 def test_a_missing_main_guard_is_a_one_line_error(tmp_path):
@@ -40,4 +44,12 @@ def test_a_script_from_stdin_is_a_one_line_error():
     expected = f"error: worker processes cannot read the script <stdin>: save it as a file, and {WAY_OUT}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
     done = run("-c", SCRIPT)  # workers need not read it
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
+
+
+def test_a_program_in_a_zip_may_have_workers(tmp_path):
+    path = tmp_path / "program.zip"
+    with ZipFile(path, "w") as program:
+        program.writestr("__main__.py", SCRIPT)  # workers do not run it again
+    done = run(path, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")

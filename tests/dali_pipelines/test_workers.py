@@ -1,11 +1,14 @@
 """The pool of workers: results, errors, signals and its end. Few imports: every worker repeats them."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from itertools import islice
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,10 @@ import pytest
 
 from bench.faults.killer import living_workers
 from configs.errors import UserError
+from dali_pipelines.worker import CONTEXT
 from dali_pipelines.workers import Pool, run_jobs
 from tests.helpers.jobs import arrays, double, same, sleep
+from tests.helpers.processes import join, start
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +130,43 @@ def test_killing_the_main_process_ends_workers_and_frees_shared_memory():
     main.kill()
     main.wait()
     assert psutil.wait_procs(helpers, timeout=30)[1] == []
+
+
+def interrupt_a_start(out: Path) -> None:
+    """Get Ctrl-C while the second worker starts; keep the traceback, as an interpreter does, and exit."""
+
+    def start(process: BaseProcess) -> None:
+        BaseProcess.start(process)
+        if len(multiprocessing.active_children()) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    CONTEXT.Process.start = start  # type: ignore[method-assign, assignment]
+    try:
+        Pool[Any, Any](double, workers=3, ahead=3)
+    except KeyboardInterrupt as error:
+        sys.last_value = error
+        out.touch()
+
+
+def test_a_process_interrupted_while_it_starts_workers_ends(tmp_path):
+    """It used to wait forever at exit for the workers that had started."""
+    assert join([start(interrupt_a_start, tmp_path / "interrupted")]) == [0]
+    assert (tmp_path / "interrupted").exists()
+
+
+def open_files_after_dropping_a_pool() -> int:
+    pool = Pool[Any, Any](double, workers=2, ahead=2)
+    assert list(pool.run([1])) == [(1, 2)]
+    del pool
+    return psutil.Process().num_fds()
+
+
+def test_a_dropped_pool_leaves_no_files_open():
+    """Nor zombies: those of workers that ended and were not waited for."""
+    with Pool[Any, Any](double, workers=1, ahead=1):  # starts multiprocessing's own helper
+        pass
+    before = psutil.Process().num_fds()
+    assert open_files_after_dropping_a_pool() == before
 
 
 def test_no_jobs_give_no_results():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from configs.errors import require
 from configs.schema import Data
@@ -71,7 +72,8 @@ def extract_features(
     if not isinstance(weights, Weights):
         path = weights
         weights = ranks.on_rank0(lambda: read(path))
-    backbone = weights.frozen_backbone()
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # leaves the caller's random numbers as they are
+        backbone = weights.frozen_backbone().float()  # whatever the caller's default dtype is
     cfg = weights.views()
     clip, test = {"num_frames": num_frames, "stride": stride}, {"clips": clips, "crops": crops}
     cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
