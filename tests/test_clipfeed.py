@@ -1,7 +1,5 @@
 """The Python of docs/api.md, run unchanged, against the commands and an uninterrupted epoch."""
 
-import ast
-import importlib
 from typing import Any
 
 import numpy as np
@@ -78,19 +76,6 @@ def test_load_task_takes_recipe_names_files_and_overrides(folder):
     assert by_name.batch_schema["clips"][0][-2:] == (48, 48)
     with pytest.raises(UserError, match=r"cannot read the config 'ctp/dmo'.*did you mean ctp/demo"):
         clipfeed.load_task("ctp/dmo")
-
-
-def test_type_checkers_see_what_is_imported():
-    """A type checker reads clipfeed-stubs instead of clipfeed.py."""
-    types = ast.parse((ROOT / "clipfeed-stubs" / "__init__.pyi").read_text()).body
-    imports = [node for node in types if isinstance(node, ast.ImportFrom)]
-    found = {alias.asname: (node.module or "", alias.name) for node in imports for alias in node.names if alias.asname}
-    functions = {node.name: ast.unparse(node.args) for node in types if isinstance(node, ast.FunctionDef)}
-    assert sorted([*found, *functions]) == sorted(clipfeed.__all__)
-    for name, (module, of) in found.items():
-        assert getattr(clipfeed, name) is getattr(importlib.import_module(module), of)
-    source = ast.parse((ROOT / "clipfeed.py").read_text()).body
-    assert functions == {node.name: ast.unparse(node.args) for node in source if isinstance(node, ast.FunctionDef)}
 
 
 def test_reprs_fit_a_screen(folder):
