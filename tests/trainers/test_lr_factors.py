@@ -63,7 +63,7 @@ class Loader:
 
 def make_run(net: Classifier, optim: Optim, **more) -> Run:
     config = Config(
-        task="fake",
+        task="recognition",
         backbone="r3d_tiny",
         work_dir="",
         data=Data(root=""),
