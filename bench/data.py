@@ -29,7 +29,7 @@ def default_task(name: str) -> Task:
 
 
 def for_batches(index: Index, task: Task, batch_size: int) -> Index:
-    """Return an index with at least a batch of videos that are long enough: repeat them if there are fewer."""
+    """Repeat the videos that are long enough for the task if they are fewer than a batch; else return the index."""
     videos = Dataset(index).long_enough(task).index
     copies = -(-batch_size // len(videos))
     return index if copies == 1 else videos.repeat([copies] * len(videos))
@@ -82,7 +82,13 @@ def bench_store(
 def write_movie(
     file: Any, frames: Iterable[np.ndarray], encoder: str, *, size: tuple[int, int], options: dict[str, str], **how: Any
 ) -> None:
-    """Encode frames, uint8 (H, W, 3), as a video of `size` with an `encoder` of FFmpeg; `how` goes to `av.open`."""
+    """Write a video file with one of FFmpeg's encoders.
+
+    Args:
+        frames: uint8 (H, W, 3), scaled to `size`, which is (width, height) in pixels.
+        options: of the encoder.
+        how: options of `av.open`.
+    """
     with av.open(file, "w", **how) as container:
         stream = container.add_stream(encoder, rate=FPS, options=options)
         assert isinstance(stream, av.VideoStream)
@@ -94,7 +100,10 @@ def write_movie(
 
 
 def source_video(path: Path, number: int, *, size: tuple[int, int] = (WIDTH, HEIGHT), **options: str) -> None:
-    """Make a video like a download unless it is there: texture `number` as H.264 in plain MP4, by x264's `options`."""
+    """Write a video of texture `number` as H.264 in plain MP4, as downloads are, unless the file is there.
+
+    `size` is (width, height) in pixels; `options` are those of x264.
+    """
     if not path.is_file():
         with replacing(path) as part:
             write_movie(part, drift(number), "libx264", size=size, options=options, format="mp4")

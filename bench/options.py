@@ -16,7 +16,10 @@ def add_rounds(parser: argparse.ArgumentParser, *, batches: int, rounds: int) ->
 
 
 def loader_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the loader's settings from the options; device `auto` is a GPU if any. UserError for --workers below 0."""
+    """Return the loader's settings that the options ask for. UserError for --workers below 0.
+
+    Device `auto` is a GPU if there is one.
+    """
     if args.workers is not None and args.workers < 0:
         raise UserError(f"--workers {args.workers}: at least 0")
     device = args.device

@@ -84,9 +84,9 @@ def damage(kind: str, good: np.ndarray) -> np.ndarray:
 
 
 def check_loader(store: str, target: Target) -> dict[str, Any]:
-    """Load a dataset for two epochs, one video without pictures; report the videos that the loader replaced.
+    """Check that the loader replaces a damaged video, and no other, in two epochs.
 
-    Its fragments keep their headers, so that only a decoder finds the damage.
+    Its pictures are blanked and its fragments keep their headers, so that only a decoder finds the damage.
     """
     root = target.work_dir / f"{store}_damaged"
     shutil.rmtree(root, ignore_errors=True)

@@ -24,7 +24,10 @@ FINETUNED = {
     "ut_set1_to_set2": ("ut_interaction", "set1", "set2"),
     "ut_set2_to_set1": ("ut_interaction", "set2", "set1"),
 }
-"""Split -> set, list of training and list of test videos, for finetuning; `ut_sequences` would take 20 runs."""
+"""The splits for finetuning: name -> set, list of training videos, list of test videos.
+
+`ut_sequences` is not among them: it would take 20 runs.
+"""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def network(facts: Mapping[str, Any], seed: int, out: Path) -> Backbone:
 def tune(
     name: str, facts: Mapping[str, Any], seed: int, epochs: int, data: Path, out: Path, found: Mapping[str, Split]
 ) -> dict[str, dict[str, str]]:
-    """Finetune on mocap and from one scene to the other, both ways, or train from scratch; return what is right."""
+    """Finetune a network, or train it from scratch, on each split of FINETUNED; return which tests are right."""
     how = ["--mode", "scratch"]
     if not name.startswith(RANDOM):
         how = ["--mode", "full", "--pretrained", str(out / "pretrain")]

@@ -20,7 +20,7 @@ FRAMES = 1_280_000
 """Frames that each task sees in pretraining; each augmented view counts. After a quarter, SpeedNet is at chance."""
 
 MOCAP_EPOCHS = 40
-"""Of finetuning on mocap."""
+"""Number of epochs of finetuning on mocap."""
 
 CLIP: Mapping[str, Any] = {"num_frames": 8, "size": 64}
 SHORT_SIDES = [64, 72, 80]
