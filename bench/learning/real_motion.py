@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     options = ["--source", args.source, "--frames", args.frames, "--epochs", args.epochs, "--work-dir", runs]
     options += [] if args.finetune else ["--no-finetune"]
     parts = {"pretrain", "judge", *(["finetune"] if args.finetune else [])}
-    missing = [job for job in jobs if not parts <= done.get(job, {}).get("cpu_seconds", {}).keys()]
+    missing = [job for job in jobs if not has(done.get(job), parts)]
     failed = run_jobs([(jobs[name, seed], [name, "--seed", seed, *options]) for name, seed in missing])
     for job in missing:
         if (jobs[job] / "result.json").is_file():
@@ -65,6 +65,13 @@ def main(argv: list[str]) -> None:
     if failed:
         of = counted(len(jobs), "job")
         raise UserError(f"{len(failed)} of {of} failed; {failed[0]}; give the same command again")
+
+
+def has(result: dict[str, Any] | None, parts: Set[str]) -> bool:
+    """Return whether a result has these parts, with `finetune` on all splits of today."""
+    if result is None or not parts <= result["cpu_seconds"].keys():
+        return False
+    return "finetune" not in parts or all("finetune" in result["correct"][split] for split in real_data.FINETUNED)
 
 
 def earlier(target: Path, epochs: int) -> dict[tuple[str, int], dict[str, Any]]:

@@ -1,5 +1,8 @@
 """Hanging videos, steps and ranks are ended, named and explained."""
 
+import ctypes
+import os
+import signal
 import time
 
 import pytest
@@ -9,7 +12,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
 from tests.helpers.loop import run_two_ranks, write_recipe
-from tests.helpers.processes import join, start_command
+from tests.helpers.processes import join, start, start_command
 from trainers.engine import watchdog
 
 pytestmark = pytest.mark.slow
@@ -57,3 +60,35 @@ def test_when_one_rank_hangs_all_ranks_print_stacks(tmp_path):
     stacks = [(tmp_path / f"rank{rank}.out").read_text().partition("stacks")[2] for rank in range(2)]
     assert "loop_worker.py" in stacks[1]
     assert "clip_grad_norm_" in stacks[0] or "loop.py" in stacks[0]
+
+
+def _work(began, seconds: float) -> None:
+    with watchdog.watched(4, lambda: "the work"):
+        began.touch()
+        for _ in range(round(seconds / 0.1)):  # one long sleep would end while the process is suspended
+            time.sleep(0.1)
+
+
+def test_a_suspended_process_goes_on(tmp_path):
+    process = start(_work, tmp_path / "began", 2.5)
+    assert process.pid
+    while not (tmp_path / "began").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(5)
+    os.kill(process.pid, signal.SIGCONT)
+    assert join([process]) == [0]
+
+
+def test_a_process_that_is_not_suspended_is_ended(tmp_path):
+    assert join([start(_work, tmp_path / "began", 60.0)]) == [watchdog.STATUS]
+
+
+def _hold_gil() -> None:
+    watchdog.HELD_GIL_S = 1.0
+    with watchdog.watched(1, lambda: "the work"):
+        ctypes.PyDLL(None).sleep(60)
+
+
+def test_a_thread_that_hangs_with_the_gil_is_ended():
+    assert join([start(_hold_gil)]) == [1]

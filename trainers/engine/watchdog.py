@@ -12,8 +12,13 @@ from dali_pipelines.worker import TELL_STACK
 
 STATUS = 75
 """The exit status of a run that hung: EX_TEMPFAIL of sysexits.h, "try again"."""
-GRACE_S = 30.0
-"""Extra seconds until C code ends the process, in case the hanging thread holds the GIL."""
+TICK_S = 1.0
+"""The limit counts ticks, not the clock: a suspended process (SIGSTOP) makes none, so it is not taken for hanging."""
+HELD_GIL_S = 3600.0
+"""Extra seconds until C code ends the process: a thread that hangs and holds the GIL stops the ticks, too.
+
+C code reads the clock, so it also ends a process that was suspended for so long.
+"""
 STDERR = 2
 """Not sys.stderr, which is not a file in a notebook."""
 STACKS_S = 1.0
@@ -24,20 +29,29 @@ STACKS_S = 1.0
 def watched(seconds: float | None, doing: Callable[[], str]) -> Iterator[None]:
     """End this process if the block takes longer than `seconds`; None for no limit.
 
-    `doing`, called in another thread, describes what the process was doing.
+    Time in which the process was suspended does not count, up to an hour. `doing`, called in another thread, describes
+    what the process was doing.
     """
     if seconds is None:
         yield
         return
-    timer = threading.Timer(seconds, _end, (seconds, doing))
-    timer.daemon = True
-    timer.start()
-    faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=STDERR)
+    done = threading.Event()
+    threading.Thread(target=_count, args=(seconds, doing, done), daemon=True).start()
+    faulthandler.dump_traceback_later(seconds + HELD_GIL_S, exit=True, file=STDERR)
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()
         faulthandler.cancel_dump_traceback_later()
+
+
+def _count(seconds: float, doing: Callable[[], str], done: threading.Event) -> None:
+    left = seconds
+    while left > 0:
+        if done.wait(min(left, TICK_S)):
+            return
+        left -= TICK_S
+    _end(seconds, doing)
 
 
 def _end(seconds: float, doing: Callable[[], str]) -> None:
