@@ -50,12 +50,7 @@ def pixels(pipeline: Pipeline) -> list[np.ndarray]:
 
 
 def alternate(
-    runs: Mapping[str, Callable[[], object]],
-    target: Target,
-    *,
-    batch_size: int,
-    rounds: int = 2,
-    seconds: float = 1.0,
+    runs: Mapping[str, Callable[[], object]], target: Target, *, batch_size: int, seconds: float = 1.0
 ) -> dict[str, dict[str, Any]]:
     """Return the rates of runs that alternate every `seconds`, so a change of the machine's speed affects all.
 
@@ -63,7 +58,7 @@ def alternate(
     over the rounds of its rate / that of the first, CPU ms per clip, the runs of all turns and the growth of the GPU's
     memory in them, MiB, and the utilization in percent.
     """
-    seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, rounds)
+    seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, 2)
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
