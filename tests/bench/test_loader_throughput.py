@@ -18,7 +18,6 @@ from bench import data, meters
 from bench.loader import ours, processes
 from bench.loader.ceilings import CutTask, DecodeTask, augment_only
 from bench.loader.epochs import figures
-from bench.loader.report import main as reprint
 from bench.loader.rounds import measure_task
 from bench.loader.stores import stores
 from bench.loader_throughput import main, parse_args
@@ -250,13 +249,6 @@ def test_invalid_options_are_refused(monkeypatch):
             main(["--processes", "2", *option])
     with pytest.raises(UserError, match="--workers -1: at least 0"):
         main(["--workers", "-1"])
-
-
-@pytest.mark.parametrize("content", [{"machine": {}}, {"tasks": {}}, {"tasks": {"ctp": {"epochs": 3}}}])
-def test_a_json_without_contenders_has_no_table(tmp_path, content):
-    (tmp_path / "other.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"other\.json compares no loaders"):
-        reprint([str(tmp_path / "other.json")])
 
 
 @pytest.mark.parametrize(
