@@ -263,7 +263,7 @@ def test_bench_stores_have_the_given_settings_and_name_them(tmp_path, monkeypatc
     monkeypatch.setattr(data, "DATA", tmp_path)
     monkeypatch.setattr(data, "NUM_FRAMES", 9)
     monkeypatch.setattr(data, "VIDEOS", 1)
-    unset = dict.fromkeys(("data_dir", "gop", "short_side", "peers", "source_gop"))
+    unset = dict.fromkeys(("data_dir", "gop", "short_side", "peers"))
     options = Namespace(**{**unset, "codec": parse_args([]).codec, "batch_size": 1, **given})
     found, facts = stores(options)
     assert [Path(index.root).name for index in found.values()] == folders
