@@ -23,6 +23,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
 from nets.batch_augment import BatchAugment
+from nets.classifier import Config
 from nets.tasks import Pretext, build_task
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
@@ -88,14 +89,8 @@ def augmented(target: Target) -> dict[str, Any]:
     All random numbers are drawn on the host, so they are the same. There are enough batches for each of RandAugment's
     operations. Differences are in units of normalized clips, as in `parity`.
     """
-    augment = BatchAugment(
-        rand_augment=(2, 9),
-        erase_prob=0.25,
-        mixup=0.8,
-        cutmix=1.0,
-        classes=CLASSES,
-        normalization=NORMALIZATIONS["imagenet"],
-    )
+    cfg = Config(rand_augment=(2, 9), erase_prob=0.25, mixup=0.8, cutmix=1.0)
+    augment = BatchAugment(cfg, classes=CLASSES, normalization=NORMALIZATIONS["imagenet"])
     samples, seeds = (2, 3) if target.rehearsal else (8, 20)
     index = chosen_store(target)[1]
     with closing(ClipLoader(index, default_task("recognition"), batch_size=samples, decoder="pyav")) as loader:
