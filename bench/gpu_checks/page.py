@@ -25,7 +25,8 @@ def page(device: str, items: Mapping[str, Record]) -> str:
     lines += ["To look at: " + (", ".join(failed) or "nothing") + ".", ""]
     lines += ["Not run: " + (", ".join(name for name in names if name not in items) or "nothing") + ".", ""]
     marks = {name: "**!**" if name in failed else "" for name in present}
-    rows = [(name, marks[name], text(line(items[name])), items[name]["seconds"]) for name in present]
+    answers = {name: line(items[name]).replace("|", "\\|").replace("\n", " ") for name in present}
+    rows = [(name, marks[name], answers[name], items[name]["seconds"]) for name in present]
     return "\n".join([*lines, *markdown(["item", "", "answer", "s"], rows)]) + "\n"
 
 
@@ -39,7 +40,3 @@ def line(record: Record) -> str:
     if record["status"] == "done":
         return ("" if is_ok(record) else "NOT OK: ") + str(record["result"].get("answer", "done"))
     return f"{record['status'].upper()}: {' / '.join(str(record['error']).splitlines()[:3])}"
-
-
-def text(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -55,7 +55,7 @@ def alternate(
     """Return the rates of runs that alternate every `seconds`, so a change of the machine's speed affects all.
 
     Each run makes `batch_size` clips. Returns for each: clips/s (median, slowest and fastest turn), `ratio`, the median
-    over the rounds of its rate / that of the first, CPU ms per clip, the runs of all turns, and the utilization in percent.
+    over the rounds of its rate / that of the first, CPU ms per clip, the runs of all turns, and utilization in percent.
     """
     seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, 2)
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
