@@ -16,7 +16,6 @@ from configs.errors import UserError, run_cli
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
     "workers": workers.inject,
-    "workers_busy": partial(workers.inject, busy=2),
 }
 """Name -> the function that injects the fault and yields its rows as they are done, given a share of the full number of
 faults and an empty folder. Later rows of a fault replace earlier ones, so an interrupted run leaves what it reached."""

@@ -5,8 +5,6 @@ import multiprocessing
 import os
 import random
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -34,15 +32,14 @@ BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
 
-def inject(scale: float, folder: Path, *, busy: int = 0) -> Iterator[Row]:
-    """Yield a row for an idle machine, or for one with busy loops."""
+def inject(scale: float, folder: Path) -> Iterator[Row]:
+    """Yield a row for a loader with workers."""
     index = Index.load(bench_store((folder / "data").resolve(), codec="rawvideo", short_side=128))
-    fault = "SIGKILL to a random worker of a loader" + ", beside two busy loops" * bool(busy)
-    yield from kill_workers(fault, index, max(1, round(KILLS * scale)), busy=busy)
+    yield from kill_workers("SIGKILL to a random worker of a loader", index, max(1, round(KILLS * scale)))
 
 
-def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0) -> Iterator[Row]:
-    """Yield one row repeatedly, with the kills so far, while `busy` loops run."""
+def kill_workers(fault: str, index: Index, kills: int) -> Iterator[Row]:
+    """Yield one row repeatedly, with the kills so far."""
     killer, pauses = Killer(seed=0), random.Random(1)
     progress: tqdm[None] = bar(desc=fault, total=kills)
     differ = 0
@@ -50,7 +47,6 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0) -> Iter
     loads: list[float] = []
     with ExitStack() as stack:
         stack.enter_context(forked_workers())
-        stack.enter_context(busy_loops(busy))
         stack.enter_context(progress)
         disturbed, undisturbed = (
             stack.enter_context(closing(ClipLoader(index, TASK, batch_size=BATCH, workers=workers, threads=1)))
@@ -84,8 +80,6 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0) -> Iter
                     "longest_batch_s": round(max(seconds), 2),
                     "s_per_kill": round((sum(seconds) - median * len(seconds)) / killer.kills, 3),
                     "seconds": round(sum(seconds)),
-                    "busy_loops": busy,
-                    "niceness": os.nice(0),  # of the loops too
                     "load_average": round(statistics.mean(loads), 1),
                 },
             )
@@ -97,18 +91,6 @@ def forked_workers() -> Iterator[None]:
     multiprocessing.set_forkserver_preload(["dali_pipelines.samples", "dali_pipelines.worker"])
     with mock.patch.object(worker, "CONTEXT", multiprocessing.get_context("forkserver")):
         yield
-
-
-@contextmanager
-def busy_loops(number: int) -> Iterator[None]:
-    """Keep `number` cores busy during the block."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
 
 
 def digest(batch: dict[str, torch.Tensor]) -> bytes:
