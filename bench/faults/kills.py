@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
@@ -58,12 +58,12 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 """Task -> its state besides the weights, and its recipe."""
 
 
-def inject(scale: float, folder: Path, *, task: str) -> Iterator[Row]:
-    """Yield a row for a task with state besides its weights."""
+def inject(scale: float, folder: Path, *, task: str) -> Row:
+    """Return the row of a task with state besides its weights."""
     program = ["finetune", "--mode", "scratch"] if task == "recognition" else ["pretrain"]
     argv = [str(victim.ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(recipe(task, folder))]
     killer = Killer(folder, [*argv, "--device", "cpu"])
-    yield killer.row(f"SIGKILL at any moment: {RECIPES[task][0]}", max(1, round(KILLS * scale)))
+    return killer.row(f"SIGKILL at any moment: {RECIPES[task][0]}", max(1, round(KILLS * scale)))
 
 
 def recipe(task: str, folder: Path) -> Path:
