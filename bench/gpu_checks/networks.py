@@ -17,8 +17,8 @@ from bench.gpu_checks import ROOT, Target
 from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
 from bench.training_rounds import built_run
+from bench.training_throughput import default_recipes
 from configs.load import load
-from configs.speed import SUFFIX
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
@@ -114,7 +114,7 @@ def augmented(target: Target) -> dict[str, Any]:
 
 def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str, Any]:
     """Train some steps of a recipe of the task in bfloat16, from the chosen store."""
-    recipe = ROOT / "configs" / task / "demo.yaml" if target.rehearsal else Path(f"{first_recipe(task)}{SUFFIX}")
+    recipe, *_ = default_recipes([task], gpu=not target.rehearsal)
     batch, threads = (2, 2) if target.rehearsal else (BATCH, THREADS)
     store, index = chosen_store(target)
     changes = {
@@ -142,12 +142,6 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
         "waits": found,
         "peak_mib": peak,
     }
-
-
-def first_recipe(task: str) -> Path:
-    """Return a task's first recipe for UCF101, or if it has none, the first that is not a demo."""
-    recipes = (path for path in (ROOT / "configs" / task).glob("*.yaml") if path.stem != "demo")
-    return min(recipes, key=lambda path: ("ucf101" not in path.stem, path.stem))
 
 
 def waits(run: Run, batch: Mapping[str, Tensor]) -> list[str]:

@@ -137,11 +137,6 @@ def test_augmented_batches_are_compared_with_the_cpu(target, monkeypatch):
     assert not networks.measure("augment", target)["ok"]
 
 
-def test_the_recipe_of_a_task_comes_from_a_paper():
-    assert networks.first_recipe("moco").name == "r3d18_ucf101.yaml"
-    assert all(networks.first_recipe(task).stem != "demo" for task in items.PRETEXT)
-
-
 def test_dropped_batches_are_compared_with_kept_ones(target, monkeypatch):
     assert loader.measure("dropped", target)["answer"].startswith("2 of 2 batches")
     make, seeds = loader.ClipLoader, iter((0, 1))
