@@ -1,8 +1,11 @@
-"""Checkpoints of the published systems, one module each: `convert(state)` maps their keys to ours."""
+"""Checkpoints of the published systems, one module each: `convert(state)` maps their keys to ours.
+
+It raises UserError for keys that no rule matches, and for a checkpoint of another system.
+"""
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -39,9 +42,6 @@ class Imported:
         """Load the recipe with the changes."""
         return load(CONFIGS / self.recipe, self.changes)
 
-
-Convert = Callable[[Mapping[str, Tensor]], Imported]
-"""Raises UserError for keys that no rule matches, and for a checkpoint of another system."""
 
 Rule = tuple[re.Pattern[str], str, str]
 """A pattern of whole keys; "->", "==" or "--"; our key, their first name, or why it is left out: see `rules`."""
