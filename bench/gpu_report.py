@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     for again in (False, True):
         for part in dict.fromkeys(name.split(".")[0] for name in names):
             waiting = [name for name in names if name.split(".")[0] == part and (name in before) == again]
-            waiting = [name for name in waiting if not report.is_done(name)]
+            waiting = [name for name in waiting if report.items.get(name, {}).get("status") != "done"]
             hangs = 0
             while waiting and hangs < MAX_HANGS and time.monotonic() < deadline:
                 left = run_process(waiting, report, args, deadline)
@@ -74,9 +74,6 @@ class Report:
             if old["device"] != device:
                 raise UserError(f"{folder} holds a report of --device {old['device']}: choose another folder")
             self.items = old["items"]
-
-    def is_done(self, name: str) -> bool:
-        return self.items.get(name, {}).get("status") == "done"
 
     def add(self, name: str, record: dict[str, Any]) -> None:
         self.items[name] = record
