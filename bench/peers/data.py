@@ -67,7 +67,7 @@ def peer_store(root: Path, *, videos: int, settings: Encoding) -> Index:
             video, jpegs = sources(root, name)
             data.source_video(video, number, size=SOURCE_SIZE, g=str(SOURCE_GOP))  # else x264's: B-frames, CRF 23
             if not jpegs.is_file():
-                pictures = (_picture(frame) for frame in decoded(video))
+                pictures = (frame.to_ndarray(format="rgb24") for frame in decoded(video))
                 write_zip(jpegs, (encode_jpeg(picture, JPEG_QUALITY) for picture in pictures))
             records[name] = write_video(video_path(root, name), video, settings)
         Index.build(root, records).save()
@@ -88,10 +88,6 @@ def decoded(video: Path) -> Iterator[VideoFrame]:
     """Yield the frames of a video file."""
     with av.open(str(video)) as container:
         yield from container.decode(video=0)
-
-
-def _picture(frame: VideoFrame) -> np.ndarray:
-    return frame.to_ndarray(format="rgb24", width=SOURCE_SIZE[0], height=SOURCE_SIZE[1])
 
 
 def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
