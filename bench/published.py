@@ -25,9 +25,7 @@ from configs.errors import run_cli
 from configs.load import load
 from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task
-from nets import backbones
-from nets.classifier import Classifier
-from nets.tasks import Pretext, build_task
+from trainers.engine.build import build_net
 
 LARGE = ("cstp", "dpc", "cpc_transformer", "videomae", "vjepa")
 """Tasks that need videos of the larger short side: docs/storage.md."""
@@ -85,12 +83,11 @@ def training_flops(config: Config) -> float:
     schema, batch = Task(config.task, config.plan).batch_schema, config.train.global_batch
     # The meta device computes nothing and has no autocast, which would change no count.
     with torch.device("meta"), mock.patch.object(torch, "autocast", return_value=nullcontext()):
-        net: Pretext
         if isinstance(config, Recognition):  # eval mode augments nothing; mixing cannot be built here
-            classes, plain = dataset(config).classes, replace(config.net, mixup=0.0, cutmix=0.0)
-            net = Classifier(backbones.create(config.backbone), classes, plain).eval()
+            plain = replace(config, net=replace(config.net, mixup=0.0, cutmix=0.0))
+            net = build_net(plain, dataset(config).classes).eval()
         else:
-            net = build_task(config.task, config.backbone, schema, config.net)
+            net = build_net(config)
         samples = {
             name: torch.empty(batch, *shape, dtype=getattr(torch, kind)) for name, (shape, kind) in schema.items()
         }

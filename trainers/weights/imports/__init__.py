@@ -16,10 +16,8 @@ from configs.load import load
 from configs.recipes import CONFIGS
 from configs.schema import Config
 from configs.words import counted
-from dali_pipelines.tasks import Task
-from nets import backbones
-from nets.classifier import Classifier
-from nets.tasks import Pretext, build_task
+from nets.tasks import Pretext
+from trainers.engine.build import build_net
 
 
 @dataclass(frozen=True)
@@ -128,16 +126,14 @@ def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
 
 def network(imported: Imported) -> Pretext:
     """Build our network with the imported weights, in eval mode. UserError names a tensor that does not fit."""
-    config, model = imported.config, imported.model
-    net: Pretext
+    config, model, classes = imported.config, imported.model, 0
     if config.task == "recognition":
         if "linear.weight" not in model:
             raise UserError("the checkpoint has no linear layer")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a linear layer without classes
-            net = Classifier(backbones.create(config.backbone), model["linear.weight"].shape[:1].numel(), config.net)
-    else:
-        net = build_task(config.task, config.backbone, Task(config.task, config.plan).batch_schema, config.net)
+        classes = model["linear.weight"].shape[:1].numel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a linear layer without classes
+        net = build_net(config, classes)
     theirs = {ours: key for key, ours in imported.used.items()}
     wanted = net.state_dict()
     for key, tensor in wanted.items():
