@@ -1,9 +1,7 @@
 """Check that everything works on this GPU, and how fast: `python -m bench.gpu_report --out DIR`, eleven minutes.
 
-Items run in order of value, and each prints its answer in one line. Each part runs in its own process with a time limit
-per item: a crash or hang loses only that item. DIR gets gpu_report.json and gpu_report.md, rewritten after every item,
-and gpu_report.log. The same command resumes: items that are done are skipped, and failed ones are retried last.
-`--device cpu` is a rehearsal.
+Each part runs in its own process with a time limit per item: a crash or hang loses only that item. The same command
+resumes. bench/README.md has the rest.
 """
 
 import argparse

@@ -205,13 +205,11 @@ def _hours(of: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def published_rows() -> list[dict[str, Any]]:
-    """Return the rows of published_rows.csv.
+    """Return the rows of published_rows.csv, the columns of the first table in docs/published.md.
 
-    Returns:
-        `ucf101`, `hmdb51`: top-1 after finetuning all weights, percent, of split 1 if the source names one; or None.
-        `data`: of pretraining, with the paper's description of its clips. `source`: where it was read;
-        docs/published.md explains the words. `recipe`: our pretraining recipe, or None. `finetune`: our finetuning
-        recipes, UCF101's first. `differs`: how the recipe differs from the row; without a recipe, what is missing.
+    `ucf101` and `hmdb51` are top-1 in percent, of split 1 if the source names one, or None. `recipe` is our pretraining
+    recipe or None, `finetune` our finetuning recipes, UCF101's first; `differs` says how they differ from the row or,
+    without a recipe, what is missing.
     """
     with Path(__file__).with_name("published_rows.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
