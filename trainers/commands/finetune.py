@@ -20,6 +20,7 @@ from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_finetune
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
+from nets.classifier import Classifier
 from trainers.commands.training import add_options, on_ranks, parse, train
 from trainers.engine.build import build_loader, build_net, build_run
 from trainers.engine.distributed import Ranks
@@ -81,6 +82,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
             notes += clip_differences(config, weights.clip)
         ranks.note(notes)
         if args.mode == "linear":
+            assert isinstance(net, Classifier)
             net.freeze()
         run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names)
         if held_out is not None:
