@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.data import default_task
-from bench.gpu_checks import ROOT, Target
+from bench.gpu_checks import Target
 from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
 from bench.training_rounds import built_run
@@ -24,7 +24,8 @@ from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
 from nets.batch_augment import BatchAugment
 from nets.classifier import Config
-from nets.tasks import Pretext, build_task
+from nets.tasks import Pretext
+from trainers.engine.build import build_net
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
 from trainers.engine.run import Run
@@ -65,12 +66,11 @@ def losses(task: str, target: Target) -> dict[str, dict[str, float]]:
 
     The network is in eval mode. A rehearsal uses only float32, as training on a CPU does.
     """
-    config = load(ROOT / "configs" / task / "demo.yaml", [])
-    loading = Task(task, config.plan)
-    with closing(ClipLoader(chosen_store(target)[1], loading, batch_size=SAMPLES, decoder="pyav")) as loader:
+    config, index = load(f"{task}/demo"), chosen_store(target)[1]
+    with closing(ClipLoader(index, Task(task, config.plan), batch_size=SAMPLES, decoder="pyav")) as loader:
         batch = next(iter(loader))
     torch.manual_seed(0)
-    net = build_task(task, config.backbone, loading.batch_schema, config.net).eval()
+    net = build_net(config).eval()
     ways = {"cpu": ("cpu", False), "float32": (target.device, False), "bfloat16": (target.device, True)}
     return {name: _loss(copy.deepcopy(net).to(device), batch, device, bf16) for name, (device, bf16) in ways.items()}
 
