@@ -24,7 +24,7 @@ import yaml
 from bench.data import bench_store
 from bench.faults import victim
 from bench.faults.row import Row
-from bench.faults.same import compare, tables
+from bench.faults.same import compare
 
 KILLS, HANGS_S, LEAVES_S = 200, 300, 20
 """Kills per task at full scale, and seconds after which a run counts as hanging, or a worker as outliving its run."""
@@ -127,7 +127,6 @@ class Killer:
                 "runs": runs,
                 "seconds": round(time.monotonic() - began),
                 "kills_at": dict(sorted(self.hits.items())),
-                "validations": dict(tables(whole)).get("validation.jsonl", []),
                 "differences": self.wrong[:5],
             },
         )

@@ -24,10 +24,8 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, rot3d
 from trainers.engine.loop import endless
 
-KILLS = 1000
-"""Kills at full scale: nine minutes."""
-STEP_S = 0.05
-"""Longest simulated training step, seconds."""
+KILLS = 1000  # at full scale: nine minutes
+STEP_S = 0.05  # longest simulated training step
 BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
