@@ -5,14 +5,14 @@ import time
 from typing import Any
 
 from bench.report import markdown
+from bench.scaling_model import Cluster
 from dali_pipelines.decode.choose import obstacles
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import HANDED_OVER, Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
-TRAINS_AT = 1400
-"""Clips/s of 16 x 112 x 112 that R3D-18 trains at on an H100 in bf16, the upper end of estimates."""
+TRAINS_AT = Cluster.trains
 ROUNDS = 3
 EPOCHS = 4
 

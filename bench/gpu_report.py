@@ -1,9 +1,7 @@
 """Check that everything works on this GPU, and how fast: `python -m bench.gpu_report --out DIR`, eleven minutes.
 
-Items run in order of value, and each prints its answer in one line. Each part runs in its own process with a time limit
-per item: a crash or hang loses only that item. DIR gets gpu_report.json and gpu_report.md, rewritten after every item,
-and gpu_report.log. The same command resumes: items that are done are skipped, and failed ones are retried last.
-`--device cpu` is a rehearsal.
+Each part runs in its own process with a time limit per item: a crash or hang loses only that item. The same command
+resumes. bench/README.md has the rest.
 """
 
 import argparse
@@ -49,7 +47,7 @@ def main(argv: list[str]) -> None:
     for again in (False, True):
         for part in dict.fromkeys(name.split(".")[0] for name in names):
             waiting = [name for name in names if name.split(".")[0] == part and (name in before) == again]
-            waiting = [name for name in waiting if not report.is_done(name)]
+            waiting = [name for name in waiting if report.items.get(name, {}).get("status") != "done"]
             hangs = 0
             while waiting and hangs < MAX_HANGS and time.monotonic() < deadline:
                 left = run_process(waiting, report, args, deadline)
@@ -74,9 +72,6 @@ class Report:
             if old["device"] != device:
                 raise UserError(f"{folder} holds a report of --device {old['device']}: choose another folder")
             self.items = old["items"]
-
-    def is_done(self, name: str) -> bool:
-        return self.items.get(name, {}).get("status") == "done"
 
     def add(self, name: str, record: dict[str, Any]) -> None:
         self.items[name] = record

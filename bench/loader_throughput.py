@@ -39,12 +39,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="measure other loaders on the same clips too: these, or all"
     )
-    parser.add_argument("--source-gop", type=int, default=250, help="GOP of the H.264 files that peers read (250)")
     parser.add_argument("--processes", type=int, default=1, help="compare so many loaders, one per core, with one (1)")
     parser.add_argument("--epochs", type=int, help="measure so many whole epochs of our loader alone instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
     args = parser.parse_args(argv)
-    require_positive(args, "batch_size", "batches", "rounds", "threads", "source_gop")
+    require_positive(args, "batch_size", "batches", "rounds", "threads")
     cores = limits.cores()
     if not 1 <= args.processes <= cores:
         raise UserError(f"--processes {args.processes}: from 1 to the {counted(cores, 'core')} of this machine")

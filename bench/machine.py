@@ -3,9 +3,7 @@
 import json
 import platform
 import subprocess
-from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 
 from dali_pipelines import kernels
 from dali_pipelines.store.files import write_file
+from trainers.diagnosis.packages import installed
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "av", "numpy")
 PEERS = ("torchcodec", "decord", "opencv-python", "opencv-python-headless")
@@ -29,7 +28,7 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "compiled_pixels": kernels.NATIVE is not None,
-        "versions": _versions(),
+        "versions": {name: found for name in (*PACKAGES, *PEERS) if (found := installed(name))},
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -39,15 +38,6 @@ def save_json(path: Path | None, **figures: Any) -> None:
     """Write figures with the machine they came from; do nothing without a path."""
     if path:
         write_file(path, json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of the main dependencies, and of the peers that are installed."""
-    found = {}
-    for name in (*PACKAGES, *PEERS):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def _cpu_name() -> str:

@@ -3,22 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 
 
 def panels(count: int, columns: int, *, size: tuple[float, float], title: str = "", **shared: Any) -> list[Any]:
-    """Return the axes of `count` panels in rows of `columns`; UserError if matplotlib is not installed.
+    """Return the axes of `count` panels in rows of `columns`.
 
     Args:
         size: width and height of the whole figure, inches.
         title: of the whole figure; a long one is wrapped.
         shared: `sharex` and `sharey` of matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UserError("the picture needs matplotlib: pip install 'clipfeed[plots]'") from error
+    from matplotlib.figure import Figure
+
     figure = Figure(size, layout="constrained")
     if title:
         figure.suptitle(title, wrap=True)

@@ -25,9 +25,7 @@ from configs.errors import run_cli
 from configs.load import load
 from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task
-from nets import backbones
-from nets.classifier import Classifier
-from nets.tasks import Pretext, build_task
+from trainers.engine.build import build_net
 
 LARGE = ("cstp", "dpc", "cpc_transformer", "videomae", "vjepa")
 """Tasks that need videos of the larger short side: docs/storage.md."""
@@ -85,12 +83,11 @@ def training_flops(config: Config) -> float:
     schema, batch = Task(config.task, config.plan).batch_schema, config.train.global_batch
     # The meta device computes nothing and has no autocast, which would change no count.
     with torch.device("meta"), mock.patch.object(torch, "autocast", return_value=nullcontext()):
-        net: Pretext
         if isinstance(config, Recognition):  # eval mode augments nothing; mixing cannot be built here
-            classes, plain = dataset(config).classes, replace(config.net, mixup=0.0, cutmix=0.0)
-            net = Classifier(backbones.create(config.backbone), classes, plain).eval()
+            plain = replace(config, net=replace(config.net, mixup=0.0, cutmix=0.0))
+            net = build_net(plain, dataset(config).classes).eval()
         else:
-            net = build_task(config.task, config.backbone, schema, config.net)
+            net = build_net(config)
         samples = {
             name: torch.empty(batch, *shape, dtype=getattr(torch, kind)) for name, (shape, kind) in schema.items()
         }
@@ -208,13 +205,11 @@ def _hours(of: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def published_rows() -> list[dict[str, Any]]:
-    """Return the rows of published_rows.csv.
+    """Return the rows of published_rows.csv, the columns of the first table in docs/published.md.
 
-    Returns:
-        `ucf101`, `hmdb51`: top-1 after finetuning all weights, percent, of split 1 if the source names one; or None.
-        `data`: of pretraining, with the paper's description of its clips. `source`: where it was read;
-        docs/published.md explains the words. `recipe`: our pretraining recipe, or None. `finetune`: our finetuning
-        recipes, UCF101's first. `differs`: how the recipe differs from the row; without a recipe, what is missing.
+    `ucf101` and `hmdb51` are top-1 in percent, of split 1 if the source names one, or None. `recipe` is our pretraining
+    recipe or None, `finetune` our finetuning recipes, UCF101's first; `differs` says how they differ from the row or,
+    without a recipe, what is missing.
     """
     with Path(__file__).with_name("published_rows.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]

@@ -13,10 +13,7 @@ from bench.meters import WARM_UP, synchronize
 from bench.report import median_range
 from configs.schema import Config
 from dali_pipelines.store.index import Index
-from nets import backbones
-from nets.classifier import Classifier
-from nets.tasks import Pretext, build_task
-from trainers.engine.build import build_loader, build_run
+from trainers.engine.build import build_loader, build_net, build_run
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import endless, train_step
 from trainers.engine.run import Batch, Run
@@ -30,12 +27,7 @@ def built_run(config: Config, ranks: Ranks, index: Index, *, classes: int = 0) -
     """
     with closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(config.seed)
-        net: Pretext
-        if classes:
-            net = Classifier(backbones.create(config.backbone), classes, config.net)
-        else:
-            net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
-        run = build_run(config, ranks, loader, net)
+        run = build_run(config, ranks, loader, build_net(config, classes))
         run.model.train()
         yield run
 

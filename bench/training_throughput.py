@@ -8,7 +8,6 @@ Heavy imports are inside functions: each worker of the loader imports this file 
 import argparse
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,8 @@ from dali_pipelines.store.encode import Encoding
 if TYPE_CHECKING:
     from configs.schema import Config
     from trainers.engine.distributed import Ranks
-    from trainers.engine.run import Run
 
 ROOT = Path(__file__).parents[1]
-PROFILED = 3  # steps of a trace
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -36,7 +33,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="timed steps a round (20)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each of the three (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--profile", type=Path, metavar="DIR", help="write a trace of some steps of rank 0 there")
     add_overrides(parser)
     add_machine(parser)
     args = parser.parse_args(argv)
@@ -66,8 +62,7 @@ def main(argv: list[str]) -> None:
             ranks.on_rank0(lambda: bench_store(root))
         results: dict[str, dict[str, Any]] = {}
         for name, config in configs.items():
-            profile_to = args.profile / f"{name.replace('/', '_')}.json" if args.profile else None
-            results[name] = measure(config, ranks, steps=args.steps, rounds=args.rounds, profile_to=profile_to)
+            results[name] = measure(config, ranks, steps=args.steps, rounds=args.rounds)
             if ranks.rank == 0:  # after each recipe: an interrupted bench keeps its results
                 settings = {"device": ranks.device.type, "ranks": ranks.world_size, "data": config.data.root}
                 save_json(args.json, settings=settings, recipes=results)
@@ -87,9 +82,7 @@ def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
     return [Path(f"{recipe}{SUFFIX if gpu else ''}") for recipe in chosen.values()]
 
 
-def measure(
-    config: "Config", ranks: "Ranks", *, steps: int, rounds: int, profile_to: Path | None = None
-) -> dict[str, Any]:
+def measure(config: "Config", ranks: "Ranks", *, steps: int, rounds: int) -> dict[str, Any]:
     """Return the figures of one recipe.
 
     A separate function, so the network is freed before the next one and before the process group ends.
@@ -100,18 +93,18 @@ def measure(
     from bench.training_rounds import built_run, measure_rounds
     from dali_pipelines.datasets.open import open_data
     from dali_pipelines.tasks import Task
+    from trainers.commands.training import batch_and_way_out
+    from trainers.engine.devices import enough_memory
 
     data, batch, cuda = config.data, config.train.global_batch, ranks.device.type == "cuda"
     index = for_batches(open_data(data).index, Task(config.task, config.plan), batch)
     try:
-        with built_run(config, ranks, index) as run:
+        with enough_memory(*batch_and_way_out(config.train, ranks.world_size)), built_run(config, ranks, index) as run:
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
             figures = measure_rounds(run, steps=steps, rounds=rounds)
             if cuda:
                 figures["cuda_peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
-            if profile_to:
-                profile(run, profile_to)
             return {
                 "backbone": config.backbone,
                 "global_batch": batch,
@@ -122,36 +115,9 @@ def measure(
                 **figures,
                 "clips_per_s": round(1000 * batch / figures["step_ms"]["p50"], 1),
             }
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"{config.task} with {config.backbone} does not fit into the GPU's memory: --set train.accumulate=2 halves "
-            "what a batch takes"
-        ) from error
     finally:
         if cuda:
             torch.cuda.empty_cache()  # DALI's pools cannot use what torch keeps
-
-
-def profile(run: "Run", path: Path) -> None:
-    """Write a trace of some steps of rank 0, for chrome://tracing or ui.perfetto.dev."""
-    import torch
-
-    from dali_pipelines.store.files import replacing
-    from trainers.engine.loop import endless, train_step
-
-    batches = endless(run.loader)
-    train_step(run, batches, 0)
-    # Traces the CPU, and CUDA if available. Without acc_events it warns of cycles, which are not used here.
-    tracer = torch.profiler.profile(acc_events=True) if run.ranks.rank == 0 else None
-    with tracer or nullcontext():
-        for _ in range(PROFILED):
-            train_step(run, batches, 0)
-        if run.ranks.device.type == "cuda":
-            torch.cuda.synchronize()
-    if tracer:
-        with replacing(path) as temporary:
-            tracer.export_chrome_trace(str(temporary))
-        print(f"trace of {PROFILED} steps: {path}", flush=True)
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:

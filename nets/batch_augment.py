@@ -4,6 +4,7 @@ All random numbers come from torch's global generator, so a resumed run draws th
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.tv_tensors import Video
 
 from configs.errors import UserError
+
+if TYPE_CHECKING:  # it imports this module
+    from nets.classifier import Config
 
 Normalization = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of R, G and B in 0..1, with which clips are normalized."""
@@ -88,23 +92,15 @@ class Mix(nn.Module):
 
 
 class BatchAugment(nn.Module):
-    """Augment a batch in training with the requested parts. It has no state."""
+    """Augment a batch in training with the parts that `cfg` asks for. It has no state."""
 
-    def __init__(
-        self,
-        *,
-        rand_augment: tuple[int, int] | None,
-        erase_prob: float,
-        mixup: float,
-        cutmix: float,
-        classes: int,
-        normalization: Normalization | None,
-    ) -> None:
-        """Build the parts; the arguments are keys of `net`, and `normalization` is that of the clips."""
+    def __init__(self, cfg: "Config", *, classes: int, normalization: Normalization | None) -> None:
+        """Build the parts; `normalization` is that of the clips."""
         super().__init__()
-        rand_aug = [RandAug(*rand_augment, normalization)] if rand_augment else []
-        self.each = nn.Sequential(*rand_aug, *([Erase(erase_prob)] if erase_prob else []))
-        self.mix = Mix(mixup=mixup, cutmix=cutmix, classes=classes) if mixup or cutmix else None
+        rand_aug = [RandAug(*cfg.rand_augment, normalization)] if cfg.rand_augment else []
+        self.each = nn.Sequential(*rand_aug, *([Erase(cfg.erase_prob)] if cfg.erase_prob else []))
+        mixes = cfg.mixup or cfg.cutmix
+        self.mix = Mix(mixup=cfg.mixup, cutmix=cfg.cutmix, classes=classes) if mixes else None
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # draws on the host, anew for each clip
     @torch.no_grad()

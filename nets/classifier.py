@@ -14,6 +14,9 @@ from nets.batch_augment import BatchAugment, Normalization
 from nets.losses import classification
 from nets.tasks import Pretext
 
+AUGMENTATIONS = ("rand_augment", "erase_prob", "mixup", "cutmix")
+"""Keys of what changes a batch in training; none of them for a pretext task."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -60,7 +63,7 @@ class Config:
 
 def pretext_classifier(backbone: str, classes: int, cfg: Config) -> "Classifier":
     """Build the classifier of a pretext task. UserError for an unknown backbone, and for finetuning's augmentation."""
-    for key in ("rand_augment", "erase_prob", "mixup", "cutmix"):
+    for key in AUGMENTATIONS:
         if getattr(cfg, key):
             raise UserError(f"net.{key} is for clipfeed finetune; a pretext task has its own augmentation")
     return Classifier(create(backbone), classes, cfg)
@@ -93,16 +96,8 @@ class Classifier(Pretext):
         else:
             nn.init.normal_(self.linear.weight, std=cfg.init_std)
         nn.init.zeros_(self.linear.bias)
-        self.augment = None
-        if cfg.rand_augment or cfg.erase_prob or cfg.mixup or cfg.cutmix:
-            self.augment = BatchAugment(
-                rand_augment=cfg.rand_augment,
-                erase_prob=cfg.erase_prob,
-                mixup=cfg.mixup,
-                cutmix=cfg.cutmix,
-                classes=classes,
-                normalization=normalization,
-            )
+        augments = any(getattr(cfg, key) for key in AUGMENTATIONS)
+        self.augment = BatchAugment(cfg, classes=classes, normalization=normalization) if augments else None
         self.label_smoothing = cfg.label_smoothing
 
     def check_batch(self, per_rank: int, ranks: int) -> None:

@@ -14,9 +14,8 @@ class ConvGRU(nn.Module):
     Weights start orthogonal with `gain`, biases at 0.
     """
 
-    def __init__(self, channels: int, *, dropout: float = 0.1, gain: float = 1.0) -> None:
+    def __init__(self, channels: int, *, gain: float = 1.0) -> None:
         super().__init__()
-        self.dropout = dropout
         self.update, self.reset, self.out = (nn.Conv2d(2 * channels, channels, 1) for _ in range(3))
         init_orthogonal(self, gain)
 
@@ -27,7 +26,7 @@ class ConvGRU(nn.Module):
         candidate = torch.tanh(self.out(torch.cat([x_BCHW, reset * state_BCHW], dim=1)))
         # Of one dtype: under autocast the convolutions give bfloat16, while the state after a layer norm is float32.
         mixed = torch.lerp(state_BCHW, candidate.to(state_BCHW), update.to(state_BCHW))
-        return F.dropout(mixed, self.dropout, self.training)
+        return F.dropout(mixed, 0.1, self.training)
 
     def final_state(self, x_BNCHW: Tensor) -> Tensor:
         """Return the state (B, C, H, W) after N inputs; the initial state is zero."""

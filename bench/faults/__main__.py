@@ -5,7 +5,7 @@ All take three hours on two cores: name some, and shorten them with --scale. The
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,13 +13,12 @@ from bench.faults import kills, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
-FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
+FAULTS: dict[str, Callable[[float, Path], Row]] = {
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
     "workers": workers.inject,
-    "workers_busy": partial(workers.inject, busy=2),
 }
-"""Name -> the function that injects the fault and yields its rows as they are done, given a share of the full number of
-faults and an empty folder. Later rows of a fault replace earlier ones, so an interrupted run leaves what it reached."""
+"""Name -> the function that injects the fault and returns its row, given a share of the full number of faults and a
+folder."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -39,17 +38,16 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     command = " ".join(["python -m bench.faults", *args.names, *(["--scale", f"{args.scale:g}"] * (args.scale != 1))])
-    rows: dict[str, Row] = {}
+    rows: list[Row] = []
     for name in args.names or FAULTS:
         folder = args.work_dir / name
         folder.mkdir(parents=True, exist_ok=True)
-        for row in FAULTS[name](args.scale, folder):
-            rows[row.fault] = row
-            print(*row.cells(), sep=" | ", flush=True)
-            if args.json:  # at once: the next fault may take hours
-                save(args.json, [row], command=command)
-    print(table(rows.values()))
-    return int(not all(row.passed for row in rows.values()))
+        rows.append(FAULTS[name](args.scale, folder))
+        print(*rows[-1].cells(), sep=" | ", flush=True)
+        if args.json:  # at once: the next fault may take hours
+            save(args.json, rows[-1], command=command)
+    print(table(rows))
+    return int(not all(row.passed for row in rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
@@ -20,13 +20,11 @@ from typing import Any
 
 import psutil
 import yaml
-from tqdm import tqdm
 
 from bench.data import bench_store
 from bench.faults import victim
 from bench.faults.row import Row
-from bench.faults.same import compare, tables
-from dali_pipelines.progress import bar
+from bench.faults.same import compare
 
 KILLS, HANGS_S, LEAVES_S = 200, 300, 20
 """Kills per task at full scale, and seconds after which a run counts as hanging, or a worker as outliving its run."""
@@ -34,13 +32,7 @@ WORKERS, AIMED, ALONE = 0.1, 0.5, 0.5
 """Shares of starts: with 1 or 2 workers, held to be killed, killed without its workers."""
 
 SMALL = {"num_frames": 8, "size": 32}
-TRAIN = {
-    "epochs": 3,
-    "global_batch": 4,
-    "checkpoint_every": 2,
-    "log_every": 1,
-    "loggers": ["tensorboard", "csv"],
-}
+TRAIN = {"epochs": 3, "global_batch": 4, "checkpoint_every": 2, "log_every": 1, "loggers": ["tensorboard", "csv"]}
 COMMON = {
     "backbone": "r3d_tiny",
     "optim": {"name": "adamw", "lr": 3e-3},
@@ -66,28 +58,23 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 """Task -> its state besides the weights, and its recipe."""
 
 
-def inject(scale: float, folder: Path, *, task: str) -> Iterator[Row]:
-    """Yield a row for a task with state besides its weights."""
+def inject(scale: float, folder: Path, *, task: str) -> Row:
+    """Return the row of a task with state besides its weights."""
     program = ["finetune", "--mode", "scratch"] if task == "recognition" else ["pretrain"]
     argv = [str(victim.ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(recipe(task, folder))]
     killer = Killer(folder, [*argv, "--device", "cpu"])
-    yield killer.row(f"SIGKILL at any moment: {RECIPES[task][0]}", max(1, round(KILLS * scale)))
+    return killer.row(f"SIGKILL at any moment: {RECIPES[task][0]}", max(1, round(KILLS * scale)))
 
 
 def recipe(task: str, folder: Path) -> Path:
-    """Write a task's recipe and its data into a folder."""
-    data = {"root": str(store(folder)), "list": "labels.csv", "workers": 0, "threads": 1}
+    """Write a task's recipe, and a small dataset with classes, into a folder."""
+    root = bench_store((folder / "data").resolve(), videos=20, codec="rawvideo", short_side=64)
+    (root / "labels.csv").write_text("".join(f"video{number:03d},{number % 2}\n" for number in range(20)))
+    data = {"root": str(root), "list": "labels.csv", "workers": 0, "threads": 1}
     path = folder / "recipe.yaml"
     tree = COMMON | {"task": task, "work_dir": str(folder / "whole"), "data": data} | RECIPES[task][1]
     path.write_text(yaml.safe_dump(tree))
     return path
-
-
-def store(folder: Path) -> Path:
-    """Return a small dataset with classes."""
-    root = bench_store((folder / "data").resolve(), videos=20, codec="rawvideo", short_side=64)
-    (root / "labels.csv").write_text("".join(f"video{number:03d},{number % 2}\n" for number in range(20)))
-    return root
 
 
 @dataclass
@@ -98,8 +85,8 @@ class Killer:
     argv: list[str]
     hits: Counter[str] = field(default_factory=Counter)
     """Kills by the run's activity."""
-    kinds: Counter[str] = field(default_factory=Counter)
-    """Kills by how the process was started and killed."""
+    sessions: set[int] = field(default_factory=set)
+    """Processes of the present run."""
     wrong: list[str] = field(default_factory=list)
     """Differences."""
     failed: int = 0
@@ -115,24 +102,21 @@ class Killer:
         """Kill runs, each repeatedly until it ends, until there were `kills` kills in total."""
         began, whole = time.monotonic(), self.place / "whole"
         shutil.rmtree(whole, ignore_errors=True)
-        _, status = self.wait(self.start(whole))
-        assert not status, f"see {self.output}"
+        assert not self.wait(self.start(whole)), f"see {self.output}"
         alive = json.loads((self.place / "board.json").read_text())
         self.seconds, self.labels = float(alive["seconds"]), alive["labels"] | {"start-up: resume: set aside": 3}
         runs = lost = 0
-        progress: tqdm[None] = bar(desc=fault, total=kills)
         while self.hits.total() < kills:
             runs += 1
             work_dir = self.place / f"run_{runs}"
             shutil.rmtree(work_dir, ignore_errors=True)
-            if not self.run(work_dir, kills, progress):
-                continue
-            differences, steps = compare(work_dir, whole)
-            lost += steps
-            self.wrong += [f"{work_dir.name}: {difference}" for difference in differences]
-            if not differences:
-                shutil.rmtree(work_dir)
-        progress.close()
+            if self.run(work_dir, kills):
+                differences, steps = compare(work_dir, whole)
+                lost += steps
+                self.wrong += [f"{work_dir.name}: {difference}" for difference in differences]
+                if not differences:
+                    shutil.rmtree(work_dir)
+            print(f"{fault}: {self.hits.total()} of {kills} kills", flush=True)
         return Row(
             fault,
             injected=self.hits.total(),
@@ -143,30 +127,25 @@ class Killer:
                 "runs": runs,
                 "seconds": round(time.monotonic() - began),
                 "kills_at": dict(sorted(self.hits.items())),
-                "kills_of": dict(sorted(self.kinds.items())),
-                "validations": dict(tables(whole)).get("validation.jsonl", []),
                 "differences": self.wrong[:5],
             },
         )
 
-    def run(self, work_dir: Path, kills: int, progress: "tqdm[None]") -> bool:
+    def run(self, work_dir: Path, kills: int) -> bool:
         """Start a run, and restart it after each kill, until it ends; tell whether it succeeded."""
-        sessions, status = set[int](), -signal.SIGKILL
+        self.sessions.clear()
+        status = -signal.SIGKILL
         while status == -signal.SIGKILL:
-            if self.hits.total() < kills:
-                session, status = self.start_and_kill(work_dir)
-                progress.update(self.hits.total() - progress.n)
-            else:
-                session, status = self.wait(self.start(work_dir))
-            sessions.add(session)
-        self.outlived += still_there(sessions)
+            enough = self.hits.total() >= kills
+            status = self.wait(self.start(work_dir)) if enough else self.start_and_kill(work_dir)
+        self.outlived += still_there(self.sessions)
         if status:
             self.failed += 1
             self.wrong.append(f"{work_dir.name} ended with {status}, see {self.output}")
         return status == 0
 
-    def start_and_kill(self, work_dir: Path) -> tuple[int, int]:
-        """Start a process and kill it, unless it ends before; return its id and exit status."""
+    def start_and_kill(self, work_dir: Path) -> int:
+        """Start a process and kill it, unless it ends before; return its exit status."""
         draw = self.draw
         workers = draw.choice([1, 2]) if draw.random() < WORKERS else 0
         aimed, alone = draw.random() < AIMED, draw.random() < ALONE
@@ -182,38 +161,37 @@ class Killer:
                 return self.wait(process)
         else:
             process.join(draw.uniform(0, self.seconds))
-        assert process.pid
-        kill(process.pid, alone=alone)
-        process.join()
+        kill(process, alone=alone)
         if process.exitcode == -signal.SIGKILL:
             self.hits[self.board.read()[0] or victim.START_UP] += 1
-            self.kinds["held" if aim else "at a random time"] += 1
-            self.kinds[f"{workers} workers, {'main process alone' if alone else 'whole group'}"] += 1
-        return process.pid, process.exitcode or 0
+        return process.exitcode or 0
 
     def start(self, work_dir: Path, *, workers: int = 0, aim: str = "", nth: int = 0) -> ForkServerProcess:
         """Start the command in a work dir."""
         argv = [*self.argv, "--work-dir", str(work_dir), "--set", f"data.workers={workers}"]
-        return victim.start(argv, self.output, self.place / "board", aim=aim, nth=nth)
-
-    def wait(self, process: ForkServerProcess) -> tuple[int, int]:
-        """Wait for a process without killing it; return its id and exit status, 124 if it hangs."""
-        process.join(HANGS_S)
-        hangs = process.exitcode is None
+        process = victim.start(argv, self.output, self.place / "board", aim=aim, nth=nth)
         assert process.pid
-        if hangs:
-            self.wrong.append(f"hangs at {self.board.read()[0]}")
-            kill(process.pid, alone=False)
-            process.join()
-        return process.pid, 124 if hangs else process.exitcode or 0
+        self.sessions.add(process.pid)
+        return process
+
+    def wait(self, process: ForkServerProcess) -> int:
+        """Wait for a process without killing it; return its exit status, 124 if it hangs."""
+        process.join(HANGS_S)
+        if process.exitcode is not None:
+            return process.exitcode
+        self.wrong.append(f"hangs at {self.board.read()[0]}")
+        kill(process, alone=False)
+        return 124
 
 
-def kill(pid: int, *, alone: bool) -> None:
-    """Kill the leader of a session, alone or with its whole process group."""
+def kill(process: ForkServerProcess, *, alone: bool) -> None:
+    """Kill the leader of a session, alone or with its whole process group, and wait for its end."""
+    assert process.pid
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         if not alone:
-            os.killpg(pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
+    process.join()
 
 
 def still_there(sessions: Collection[int]) -> int:

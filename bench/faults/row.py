@@ -38,11 +38,11 @@ class Row:
         return (self.fault, *numbers, "yes" if self.bits_equal else "NO")
 
 
-def save(path: Path, rows: Iterable[Row], *, command: str) -> None:
-    """Write rows, each with its command and machine; keep the file's rows of other faults."""
-    old = json.loads(path.read_text())["faults"] if path.exists() else {}
-    new = {row.fault: {**asdict(row), "command": command, "machine": machine()} for row in rows}
-    lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(row)}" for fault, row in (old | new).items())
+def save(path: Path, row: Row, *, command: str) -> None:
+    """Write a row with its command and machine; keep the file's rows of other faults."""
+    rows = json.loads(path.read_text())["faults"] if path.exists() else {}
+    rows[row.fault] = {**asdict(row), "command": command, "machine": machine()}
+    lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(of)}" for fault, of in rows.items())
     write_file(path, f'{{"faults": {{\n{lines}\n}}}}\n')
 
 

@@ -5,8 +5,6 @@ import multiprocessing
 import os
 import random
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -26,69 +24,60 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, rot3d
 from trainers.engine.loop import endless
 
-KILLS, PARTS = 1000, 20
-"""Kills of a row at full scale, and how often the row is yielded until then."""
-STEP_S = 0.05
-"""Longest simulated training step, seconds."""
+KILLS = 1000  # at full scale: nine minutes
+STEP_S = 0.05  # longest simulated training step
 BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
 
-def inject(scale: float, folder: Path, *, busy: int = 0) -> Iterator[Row]:
-    """Yield a row for an idle machine, or for one with busy loops."""
+def inject(scale: float, folder: Path) -> Row:
+    """Return the row of a loader with workers."""
     index = Index.load(bench_store((folder / "data").resolve(), codec="rawvideo", short_side=128))
-    fault = "SIGKILL to a random worker of a loader" + ", beside two busy loops" * bool(busy)
-    yield from kill_workers(fault, index, max(1, round(KILLS * scale)), busy=busy)
+    return kill_workers(index, max(1, round(KILLS * scale)))
 
 
-def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0) -> Iterator[Row]:
-    """Yield one row repeatedly, with the kills so far, while `busy` loops run."""
-    killer, pauses = Killer(seed=0), random.Random(1)
+def kill_workers(index: Index, kills: int) -> Row:
+    """Kill workers while batches arrive, and compare these with the batches of a loader without workers."""
+    killer, pauses, fault = Killer(seed=0), random.Random(1), "SIGKILL to a random worker of a loader"
     progress: tqdm[None] = bar(desc=fault, total=kills)
-    differ = 0
     seconds: list[float] = []
-    loads: list[float] = []
     with ExitStack() as stack:
         stack.enter_context(forked_workers())
-        stack.enter_context(busy_loops(busy))
         stack.enter_context(progress)
         disturbed, undisturbed = (
             stack.enter_context(closing(ClipLoader(index, TASK, batch_size=BATCH, workers=workers, threads=1)))
             for workers in (WORKERS, 0)
         )
         batches, wanted = endless(disturbed), endless(undisturbed)
-        for part in range(1, (parts := min(PARTS, kills)) + 1):
-            digests = [digest(next(batches))]
-            killer.begin(kills * part // parts)
-            while killer.at_work or killer.delivered < SETTLE:
-                began = time.perf_counter()
-                digests.append(digest(next(batches)))
-                seconds.append(time.perf_counter() - began)
-                killer.delivered += 1
-                progress.update(killer.kills - progress.n)
-                time.sleep(pauses.choice((0, STEP_S)))
-            loads.append(os.getloadavg()[0])
-            differ += sum(ours != digest(next(wanted)) for ours in digests)
-            median = statistics.median(seconds)
-            yield Row(
-                fault,
-                injected=killer.kills,
-                survived=killer.kills,  # else there would be no batches and no row
-                lost_or_repeated=differ + len(disturbed.unreadable),
-                bits_equal=not differ,
-                details={
-                    "lost_or_repeated": "batches that differ, and videos that were replaced",
-                    "batches": len(seconds) + part,
-                    "workers": f"{WORKERS}, forked from a server",
-                    "median_batch_s": round(median, 4),
-                    "longest_batch_s": round(max(seconds), 2),
-                    "s_per_kill": round((sum(seconds) - median * len(seconds)) / killer.kills, 3),
-                    "seconds": round(sum(seconds)),
-                    "busy_loops": busy,
-                    "niceness": os.nice(0),  # of the loops too
-                    "load_average": round(statistics.mean(loads), 1),
-                },
-            )
+        digests = [digest(next(batches))]
+        killer.begin(kills)
+        while killer.at_work or killer.delivered < SETTLE:
+            began = time.perf_counter()
+            digests.append(digest(next(batches)))
+            seconds.append(time.perf_counter() - began)
+            killer.delivered += 1
+            progress.update(killer.kills - progress.n)
+            time.sleep(pauses.choice((0, STEP_S)))
+        differ = sum(ours != digest(next(wanted)) for ours in digests)
+        replaced = len(disturbed.unreadable)
+    median = statistics.median(seconds)
+    return Row(
+        fault,
+        injected=killer.kills,
+        survived=killer.kills,  # else there would be no batches and no row
+        lost_or_repeated=differ + replaced,
+        bits_equal=not differ,
+        details={
+            "lost_or_repeated": "batches that differ, and videos that were replaced",
+            "batches": len(digests),
+            "workers": f"{WORKERS}, forked from a server",
+            "median_batch_s": round(median, 4),
+            "longest_batch_s": round(max(seconds), 2),
+            "s_per_kill": round((sum(seconds) - median * len(seconds)) / killer.kills, 3),
+            "seconds": round(sum(seconds)),
+            "load_average": round(os.getloadavg()[2], 1),  # of a quarter of an hour
+        },
+    )
 
 
 @contextmanager
@@ -97,18 +86,6 @@ def forked_workers() -> Iterator[None]:
     multiprocessing.set_forkserver_preload(["dali_pipelines.samples", "dali_pipelines.worker"])
     with mock.patch.object(worker, "CONTEXT", multiprocessing.get_context("forkserver")):
         yield
-
-
-@contextmanager
-def busy_loops(number: int) -> Iterator[None]:
-    """Keep `number` cores busy during the block."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
 
 
 def digest(batch: dict[str, torch.Tensor]) -> bytes:

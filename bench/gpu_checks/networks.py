@@ -13,17 +13,19 @@ import torch
 from torch import Tensor
 
 from bench.data import default_task
-from bench.gpu_checks import ROOT, Target
+from bench.gpu_checks import Target
 from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
 from bench.training_rounds import built_run
+from bench.training_throughput import default_recipes
 from configs.load import load
-from configs.speed import SUFFIX
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
 from nets.batch_augment import BatchAugment
-from nets.tasks import Pretext, build_task
+from nets.classifier import Config
+from nets.tasks import Pretext
+from trainers.engine.build import build_net
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
 from trainers.engine.run import Run
@@ -64,12 +66,11 @@ def losses(task: str, target: Target) -> dict[str, dict[str, float]]:
 
     The network is in eval mode. A rehearsal uses only float32, as training on a CPU does.
     """
-    config = load(ROOT / "configs" / task / "demo.yaml", [])
-    loading = Task(task, config.plan)
-    with closing(ClipLoader(chosen_store(target)[1], loading, batch_size=SAMPLES, decoder="pyav")) as loader:
+    config, index = load(f"{task}/demo"), chosen_store(target)[1]
+    with closing(ClipLoader(index, Task(task, config.plan), batch_size=SAMPLES, decoder="pyav")) as loader:
         batch = next(iter(loader))
     torch.manual_seed(0)
-    net = build_task(task, config.backbone, loading.batch_schema, config.net).eval()
+    net = build_net(config).eval()
     ways = {"cpu": ("cpu", False), "float32": (target.device, False), "bfloat16": (target.device, True)}
     return {name: _loss(copy.deepcopy(net).to(device), batch, device, bf16) for name, (device, bf16) in ways.items()}
 
@@ -88,14 +89,8 @@ def augmented(target: Target) -> dict[str, Any]:
     All random numbers are drawn on the host, so they are the same. There are enough batches for each of RandAugment's
     operations. Differences are in units of normalized clips, as in `parity`.
     """
-    augment = BatchAugment(
-        rand_augment=(2, 9),
-        erase_prob=0.25,
-        mixup=0.8,
-        cutmix=1.0,
-        classes=CLASSES,
-        normalization=NORMALIZATIONS["imagenet"],
-    )
+    cfg = Config(rand_augment=(2, 9), erase_prob=0.25, mixup=0.8, cutmix=1.0)
+    augment = BatchAugment(cfg, classes=CLASSES, normalization=NORMALIZATIONS["imagenet"])
     samples, seeds = (2, 3) if target.rehearsal else (8, 20)
     index = chosen_store(target)[1]
     with closing(ClipLoader(index, default_task("recognition"), batch_size=samples, decoder="pyav")) as loader:
@@ -119,7 +114,7 @@ def augmented(target: Target) -> dict[str, Any]:
 
 def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str, Any]:
     """Train some steps of a recipe of the task in bfloat16, from the chosen store."""
-    recipe = ROOT / "configs" / task / "demo.yaml" if target.rehearsal else Path(f"{first_recipe(task)}{SUFFIX}")
+    recipe, *_ = default_recipes([task], gpu=not target.rehearsal)
     batch, threads = (2, 2) if target.rehearsal else (BATCH, THREADS)
     store, index = chosen_store(target)
     changes = {
@@ -147,12 +142,6 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
         "waits": found,
         "peak_mib": peak,
     }
-
-
-def first_recipe(task: str) -> Path:
-    """Return a task's first recipe for UCF101, or if it has none, the first that is not a demo."""
-    recipes = (path for path in (ROOT / "configs" / task).glob("*.yaml") if path.stem != "demo")
-    return min(recipes, key=lambda path: ("ucf101" not in path.stem, path.stem))
 
 
 def waits(run: Run, batch: Mapping[str, Tensor]) -> list[str]:

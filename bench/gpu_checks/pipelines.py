@@ -11,7 +11,7 @@ from nvidia.dali.pipeline import Pipeline
 
 from bench.gpu_checks import Target
 from bench.gpu_checks.nvdec import utilization
-from bench.meters import WARM_UP, cpu_seconds, gpu_mib, synchronize
+from bench.meters import WARM_UP, cpu_seconds, synchronize
 from dali_pipelines.decode.dali import decode
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.reader import EncodedClip
@@ -50,20 +50,14 @@ def pixels(pipeline: Pipeline) -> list[np.ndarray]:
 
 
 def alternate(
-    runs: Mapping[str, Callable[[], object]],
-    target: Target,
-    *,
-    batch_size: int,
-    rounds: int = 2,
-    seconds: float = 1.0,
+    runs: Mapping[str, Callable[[], object]], target: Target, *, batch_size: int, seconds: float = 1.0
 ) -> dict[str, dict[str, Any]]:
     """Return the rates of runs that alternate every `seconds`, so a change of the machine's speed affects all.
 
     Each run makes `batch_size` clips. Returns for each: clips/s (median, slowest and fastest turn), `ratio`, the median
-    over the rounds of its rate / that of the first, CPU ms per clip, the runs of all turns and the growth of the GPU's
-    memory in them, MiB, and the utilization in percent.
+    over the rounds of its rate / that of the first, CPU ms per clip, the runs of all turns, and utilization in percent.
     """
-    seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, rounds)
+    seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, 2)
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -77,7 +71,6 @@ def alternate(
             "ratio": round(statistics.median(t["rate"] / f["rate"] for t, f in zip(taken, first, strict=True)), 3),
             "cpu_ms_per_clip": round(statistics.median(t["cpu_ms"] for t in taken), 2),
             "runs": sum(t["runs"] for t in taken),
-            "memory_grown_mib": round(sum(t["grown_mib"] for t in taken)),
             **taken[-1]["busy"],
         }
         for name, taken in turns.items()
@@ -85,8 +78,7 @@ def alternate(
 
 
 def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Repeat a run for `seconds`; return clips/s, runs, CPU ms per clip, growth of GPU memory, and utilization."""
-    memory = 0.0 if target.rehearsal else gpu_mib()
+    """Repeat a run for `seconds`; return clips/s, runs, CPU ms per clip and utilization."""
     untimed = 1 if target.rehearsal else WARM_UP
     for _ in range(untimed):
         run()
@@ -99,6 +91,4 @@ def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: f
         synchronize(target.device)  # include all work of the last run
         took, cpu = time.perf_counter() - began, cpu_seconds() - cpu
     clips = count * batch_size
-    grown = 0.0 if target.rehearsal else gpu_mib() - memory
-    costs = {"cpu_ms": 1000 * cpu / clips, "grown_mib": grown, "busy": busy}
-    return {"rate": clips / took, "runs": untimed + count, **costs}
+    return {"rate": clips / took, "runs": untimed + count, "cpu_ms": 1000 * cpu / clips, "busy": busy}

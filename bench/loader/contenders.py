@@ -50,18 +50,6 @@ class Contender:
         return {"median": round(statistics.median(ratios), 3), "quartiles": quartiles(ratios, 3)}
 
 
-def alternate(contenders: Sequence[Contender], *, rounds: int, batches: int, step: Callable[[], int]) -> None:
-    """Measure all contenders in turn, `rounds` times.
-
-    Args:
-        step: called before each round; returns where in the schedule all start to read.
-    """
-    for _ in range(rounds):
-        start = step()
-        for contender in contenders:
-            contender.rounds.append(contender.run(start, batches))
-
-
 def all_figures(contenders: Sequence[Contender], batch_size: int) -> dict[str, dict[str, Any]]:
     """Return group -> name -> figures; those of our loader include its `ratios` to others.
 

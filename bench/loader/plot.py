@@ -1,7 +1,6 @@
 """Plot the figures of bench/loader_throughput.py."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,21 @@ CEILINGS = ("decode_only", "decode_and_cut")
 COLORS = {"ours": "#8fb8de", "ceiling": "0.88", SOURCES: "#f7c38a", "prepared": "#e9a3a3"}
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One bar: its label, clips/s with quartiles, color, and KiB per clip."""
-
-    label: str
-    rate: float
-    quartiles: tuple[float, float]
-    color: str
-    kib: float | None
-
-
 def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
     """Draw bars with quartiles, a panel per task: our loader on each store, its ceilings, and the peers."""
     shown = {task: [*bars(figures)] for task, figures in tasks.items()}
-    labels = list(dict.fromkeys(bar.label for of_task in shown.values() for bar in of_task))
+    labels = list(dict.fromkeys(label for of_task in shown.values() for label, _, _ in of_task))
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     size = 3 + 4 * columns, 0.9 + (0.6 + 0.19 * len(labels)) * rows
     axes = panels(len(shown), columns, size=size, title=title, sharey=True)
     for axis, (task, of_task) in zip(axes, shown.items(), strict=True):
-        for bar in of_task:
-            y, (low, high) = labels.index(bar.label), bar.quartiles
-            ends = [[max(bar.rate - low, 0)], [max(high - bar.rate, 0)]]
-            axis.barh(y, bar.rate, color=bar.color, xerr=ends, error_kw={"linewidth": 0.8})
-            kib = "" if bar.kib is None else f", {bar.kib:.0f} KiB"
-            axis.text(0, y, f" {bar.rate:.0f}{kib}", va="center", fontsize=7)
+        for label, color, one in of_task:
+            y, rate, (low, high) = labels.index(label), one["clips_per_s"], one["clips_per_s_quartiles"]
+            ends = [[max(rate - low, 0)], [max(high - rate, 0)]]
+            axis.barh(y, rate, color=color, xerr=ends, error_kw={"linewidth": 0.8})
+            kib = f", {one['read_kib_per_clip']:.0f} KiB" if "read_kib_per_clip" in one else ""
+            axis.text(0, y, f" {rate:.0f}{kib}", va="center", fontsize=7)
         axis.set(yticks=range(len(labels)), yticklabels=labels, title=task)
         axis.grid(alpha=0.3, axis="x")
     axes[0].invert_yaxis()  # shared by all panels
@@ -45,8 +33,8 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
     save(axes, out)
 
 
-def bars(figures: Mapping[str, Any]) -> Iterator[Bar]:
-    """Yield the bars of a task: our loader on all stores, then the ceilings of the first, then the peers by group."""
+def bars(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield label, color and figures of a task's bars: ours on all stores, the first one's ceilings, peers by group."""
     groups, of_ours = figures["contenders"], (OURS, *CEILINGS, "augment_only")  # the last dwarfs all others: no bar
     stores = [group for group in groups if group != SOURCES]
     order = [
@@ -55,9 +43,7 @@ def bars(figures: Mapping[str, Any]) -> Iterator[Bar]:
         *((group, name) for group in (SOURCES, *stores) for name in groups.get(group, {}) if name not in of_ours),
     ]
     for group, name in order:
-        one = groups[group][name]
         kind = "ours" if name == OURS else "ceiling" if name in CEILINGS else "prepared"
         color = COLORS[SOURCES if group == SOURCES else kind]
         label = f"{name.removesuffix('_prepared')} ({group})".replace("_", " ")
-        low, high = one["clips_per_s_quartiles"]
-        yield Bar(label, one["clips_per_s"], (low, high), color, one.get("read_kib_per_clip"))
+        yield label, color, groups[group][name]

@@ -1,14 +1,10 @@
-"""Format the figures of bench/loader_throughput.py as tables: `python -m bench.loader.report FILE` reprints them."""
+"""Format the figures of bench/loader_throughput.py as tables."""
 
-import argparse
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES
 from bench.report import markdown
-from configs.errors import UserError, run_cli
 
 SUMMARY = {
     "over torchcodec on the same files": "torchcodec_prepared",
@@ -78,17 +74,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return " to ".join(map(_text, value))
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.loader.report", description="Print the tables again.")
-    parser.add_argument("file", type=Path, metavar="FILE", help="JSON of loader_throughput.py")
-    file = parser.parse_args(argv).file
-    tasks = json.loads(file.read_text()).get("tasks", {})
-    if not tasks or not all("contenders" in figures for figures in tasks.values()):
-        raise UserError(f"{file} compares no loaders: give one of loader_throughput.py without --processes, --epochs")
-    print(table(tasks))
-
-
-if __name__ == "__main__":
-    run_cli(main)

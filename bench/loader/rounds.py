@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from bench.loader.contenders import OURS, SOURCES, Contender, all_figures, alternate
+from bench.loader.contenders import OURS, SOURCES, Contender, all_figures
 from bench.loader.ours import our_contenders
 from bench.peers.contenders import names_in, peer_contenders
 from dali_pipelines.loader import ClipLoader
@@ -45,7 +45,10 @@ def measure_task(
                 names = names_in(group, peers, first=loader is first)
                 found, missing[group] = peer_contenders(loader, group=group, names=names)
                 contenders += found
-        alternate(contenders, rounds=rounds, batches=batches, step=lambda: first.step)
+        for _ in range(rounds):
+            start = first.step  # where in the schedule all begin to read
+            for one in contenders:
+                one.rounds.append(one.run(start, batches))
         for one in contenders:
             if one.name == OURS:
                 one.facts["amplification"] = round(loaders[one.group].counts.amplification, 2)

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import Any
 
 from bench import data
-from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+from bench.peers.data import JPEG_QUALITY, SOURCE_GOP, SOURCE_SIZE, peer_store
 from bench.peers.quality import equal_jpegs
 from dali_pipelines.store.index import Index
 
@@ -21,11 +21,9 @@ def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
     else:
         videos = max(data.VIDEOS, options.batch_size)
         ways = [data.store_settings(codec, options.gop, options.short_side) for codec in options.codec]
-        folder = data.DATA / f"peers_gop{options.source_gop}"
+        folder = data.DATA / f"peers_gop{SOURCE_GOP}"
         found = {
-            way.codec: peer_store(
-                folder / data.store_name(way), videos=videos, source_gop=options.source_gop, settings=way
-            )
+            way.codec: peer_store(folder / data.store_name(way), videos=videos, settings=way)
             if with_peers
             else Index.load(
                 data.bench_store(videos=videos, codec=way.codec, gop=options.gop, short_side=options.short_side)
@@ -42,6 +40,6 @@ def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
         for name, index in found.items()
     }
     if with_peers:
-        said["sources"] = {"gop": options.source_gop, "size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
+        said["sources"] = {"gop": SOURCE_GOP, "size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
         said["equal_jpegs"] = equal_jpegs(next(iter(found.values())))
     return found, said

@@ -38,7 +38,8 @@ def peer_contenders(
                 raise ValueError(f"its views differ from ours by {differs:.1f} gray levels on average")
             contender = _contender(name, loader, alone=alone, group=group)
         except Exception as error:  # foreign packages may raise anything; show it as the reason
-            missing[name] = f"{type(error).__name__}: {_first_line(error)}"
+            reason = str(error).strip().partition("\n")[0]
+            missing[name] = f"{type(error).__name__}: {reason}"
             continue
         contender.facts |= {"difference_to_ours": differs, "most_difference": MAX_DIFFERENCE}
         made.append(contender)
@@ -100,7 +101,3 @@ def run_peer(peer: Peer, loader: ClipLoader, step: int, count: int, *, workers: 
     clips = peer_clips(loader, step, count + 3 * burst, prepared=peer.prepared)
     with peer_batches(peer, clips, batch_size=loader.order.batch_size, workers=workers, device=device) as arriving:
         return measure(arriving, count, device=device, untimed=burst)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

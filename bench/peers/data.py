@@ -23,6 +23,7 @@ from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.index import Index
 
 SOURCE_SIZE = (340, 256)  # width, height of the usual copies of Kinetics
+SOURCE_GOP = 250
 JPEG_QUALITY = 90
 
 
@@ -57,16 +58,16 @@ class PeerClip:
         return sorted({number for view in self.views for number in view.frames})
 
 
-def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) -> Index:
+def peer_store(root: Path, *, videos: int, settings: Encoding) -> Index:
     """Return the dataset in `root`, prepared with `settings`, its sources next to it; make only what is missing."""
     if not (root / INDEX_FILE).is_file():
         records = {}
         for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
             name = f"video{number:03d}"
             video, jpegs = sources(root, name)
-            data.source_video(video, number, size=SOURCE_SIZE, g=str(source_gop))  # else x264's: B-frames, CRF 23
+            data.source_video(video, number, size=SOURCE_SIZE, g=str(SOURCE_GOP))  # else x264's: B-frames, CRF 23
             if not jpegs.is_file():
-                pictures = (_picture(frame) for frame in decoded(video))
+                pictures = (frame.to_ndarray(format="rgb24") for frame in decoded(video))
                 write_zip(jpegs, (encode_jpeg(picture, JPEG_QUALITY) for picture in pictures))
             records[name] = write_video(video_path(root, name), video, settings)
         Index.build(root, records).save()
@@ -87,10 +88,6 @@ def decoded(video: Path) -> Iterator[VideoFrame]:
     """Yield the frames of a video file."""
     with av.open(str(video)) as container:
         yield from container.decode(video=0)
-
-
-def _picture(frame: VideoFrame) -> np.ndarray:
-    return frame.to_ndarray(format="rgb24", width=SOURCE_SIZE[0], height=SOURCE_SIZE[1])
 
 
 def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:

@@ -18,7 +18,6 @@ from bench import data, meters
 from bench.loader import ours, processes
 from bench.loader.ceilings import CutTask, DecodeTask, augment_only
 from bench.loader.epochs import figures
-from bench.loader.report import main as reprint
 from bench.loader.rounds import measure_task
 from bench.loader.stores import stores
 from bench.loader_throughput import main, parse_args
@@ -252,13 +251,6 @@ def test_invalid_options_are_refused(monkeypatch):
         main(["--workers", "-1"])
 
 
-@pytest.mark.parametrize("content", [{"machine": {}}, {"tasks": {}}, {"tasks": {"ctp": {"epochs": 3}}}])
-def test_a_json_without_contenders_has_no_table(tmp_path, content):
-    (tmp_path / "other.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"other\.json compares no loaders"):
-        reprint([str(tmp_path / "other.json")])
-
-
 @pytest.mark.parametrize(
     ("given", "folders", "size"),
     [
@@ -271,7 +263,7 @@ def test_bench_stores_have_the_given_settings_and_name_them(tmp_path, monkeypatc
     monkeypatch.setattr(data, "DATA", tmp_path)
     monkeypatch.setattr(data, "NUM_FRAMES", 9)
     monkeypatch.setattr(data, "VIDEOS", 1)
-    unset = dict.fromkeys(("data_dir", "gop", "short_side", "peers", "source_gop"))
+    unset = dict.fromkeys(("data_dir", "gop", "short_side", "peers"))
     options = Namespace(**{**unset, "codec": parse_args([]).codec, "batch_size": 1, **given})
     found, facts = stores(options)
     assert [Path(index.root).name for index in found.values()] == folders

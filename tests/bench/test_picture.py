@@ -1,13 +1,9 @@
 """Pictures of the benches, which must not be cut off at the edges."""
 
-import sys
-
 import numpy as np
-import pytest
 from PIL import Image
 
 from bench.picture import panels, save
-from configs.errors import UserError
 
 
 def test_a_wide_title_is_not_cut_off(tmp_path):
@@ -25,9 +21,3 @@ def test_unused_panels_of_the_last_row_are_not_drawn():
     axes = panels(5, 3, size=(6, 4))
     assert len(axes) == len(axes[0].figure.axes) == 5
     assert [one.get_subplotspec().rowspan.start for one in axes] == [0, 0, 0, 1, 1]
-
-
-def test_missing_matplotlib_names_the_extra_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"pip install 'clipfeed\[plots\]'"):
-        panels(1, 1, size=(1, 1))

@@ -168,7 +168,7 @@ def main(argv: list[str]) -> int:
         modules[name].__dict__.update(Config=config, METRIC="target")
     with (
         mock.patch.dict(sys.modules, modules),
-        mock.patch.object(pretrain, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
+        mock.patch.object(pretrain, "build_net", lambda config: Net(config.net)),
         mock.patch.object(pretrain, "open_data", return_value=types.SimpleNamespace(index=None, notes=[], missing=())),
         mock.patch.object(pretrain, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),

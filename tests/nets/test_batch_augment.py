@@ -1,5 +1,7 @@
 """Batch augmentation: blends and boxes by their definitions, RandAugment against PIL with the same draws."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from configs.errors import UserError
 from nets.batch_augment import BatchAugment, Erase, Mix, Normalization, RandAug
+from nets.classifier import Config
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LABELS = torch.tensor([2, 0, 1, 2])
@@ -125,9 +128,8 @@ def test_erase_fills_a_box_with_noise_per_frame():
     assert len({row.numpy().tobytes() for row in first}) == 6
 
 
-def make(**more: object) -> BatchAugment:
-    given = {"rand_augment": None, "erase_prob": 0.0, "mixup": 0.0, "cutmix": 0.0, "normalization": IMAGENET}
-    return BatchAugment(classes=3, **given | more)  # type: ignore[arg-type]
+def make(normalization: Normalization | None = IMAGENET, **parts: Any) -> BatchAugment:
+    return BatchAugment(Config(**parts), classes=3, normalization=normalization)
 
 
 def test_augmentation_depends_only_on_torchs_seed():
@@ -160,4 +162,4 @@ def test_augmentation_has_no_state_and_is_off_by_default():
 
 def test_rand_augment_without_a_normalization_is_refused():
     with pytest.raises(UserError, match=r"net.rand_augment is for clipfeed finetune; a pretext task has its own"):
-        make(rand_augment=(2, 9), normalization=None)(normalized(pixels()), LABELS)
+        make(None, rand_augment=(2, 9))(normalized(pixels()), LABELS)

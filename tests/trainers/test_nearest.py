@@ -1,11 +1,13 @@
 """Nearest-neighbor search against slow loops and closed forms."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
+from configs.errors import UserError
 from tests.helpers.features import features, random_sets, shuffled
 from trainers.evaluation.features import Features, chance
 from trainers.evaluation.retrieval import KS, Nearest, search
@@ -99,3 +101,9 @@ def test_chance_is_the_share_of_pairs_with_equal_class():
     assert chance(queries, gallery) == pytest.approx(sum(pairs) / len(pairs))
     even = features(np.zeros((40, 2)), [row % 8 for row in range(40)])
     assert chance(even, even) == pytest.approx(1 / 8)
+
+
+def test_a_gallery_without_readable_videos_is_an_error():
+    lost = replace(features(np.full((2, 3), np.nan), [0, 1]), unreadable=dict.fromkeys(("v000", "v001"), "gone"))
+    with pytest.raises(UserError, match="0 of 2 training videos can be read, the first v000: gone"):
+        search(features(np.ones((3, 3)), [0, 0, 1]), lost)

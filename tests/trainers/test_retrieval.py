@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -164,17 +166,23 @@ def test_a_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, mon
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_group_ends_before_rank_0_searches_or_fits(monkeypatch, tmp_path, rank):
     events = []
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_, **__: events.append("features"))
-    monkeypatch.setattr(Ranks, "end_group", lambda _: events.append("group ended"))
 
-    def run_alone(*_):
+    def extract(*_, **__):
+        events.append("features")
+        return MagicMock()
+
+    def run_alone(*_, **__):
         events.append("alone")
-        return "figures"
+        raise ZeroDivisionError
 
-    for name in ("write_retrieval", "_write_probe"):
+    monkeypatch.setattr(protocols, "features_of_both", extract)
+    monkeypatch.setattr(Ranks, "end_group", lambda _: events.append("group ended"))
+    monkeypatch.setattr(protocols, "write_retrieval", run_alone)
+    for name in ("linear_probe", "knn_probe", "attentive_probe"):
         monkeypatch.setattr(protocols, name, run_alone)
     ranks = Ranks(torch.device("cpu"), rank, world_size=2)
     for protocol in (protocols.retrieval, protocols.linear, protocols.knn, protocols.attentive):
         events.clear()
-        assert protocol(None, None, ranks, tmp_path) == ("" if rank else "figures")  # type: ignore[arg-type]
+        with nullcontext() if rank else pytest.raises(ZeroDivisionError):
+            assert protocol(None, None, ranks, tmp_path) == ""  # type: ignore[arg-type]
         assert events == ["features", "group ended"] + ["alone"] * (rank == 0)

@@ -1,5 +1,6 @@
 """The tables of a test against a slow loop, and its picture pixel by pixel."""
 
+import sys
 from collections import Counter
 
 import numpy as np
@@ -101,6 +102,14 @@ def test_names_may_be_no_utf_8_or_look_like_formulas(tmp_path):
     assert [row["class"] for row in rows(tmp_path / "confusion.csv", errors="surrogateescape")] == classes
     assert Image.open(tmp_path / "confusion.png").size > (300, 300)
     assert result(tmp_path)["classes"] == 6
+
+
+def test_without_matplotlib_all_but_the_picture_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = scores.write(tmp_path, random_predictions(), [f"class{k}" for k in range(6)], {})
+    assert "\nnote: no confusion.png: import of matplotlib.figure halted" in text
+    assert result(tmp_path)["classes"] == 6
+    assert not (tmp_path / "confusion.png").exists()
 
 
 def test_a_picture_of_many_classes_stays_small(tmp_path):

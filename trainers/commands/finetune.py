@@ -18,13 +18,11 @@ from configs.words import counted
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_finetune
-from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
-from nets import backbones
 from nets.classifier import Classifier
 from trainers.commands.training import add_options, on_ranks, parse, train
-from trainers.engine.build import build_loader, build_run
+from trainers.engine.build import build_loader, build_net, build_run
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 from trainers.engine.work_dir import CHECKPOINTS
@@ -72,8 +70,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
     with closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(config.seed)
         classes = len(index.class_names)
-        normalization = NORMALIZATIONS[config.plan.normalization]
-        net = Classifier(backbones.create(config.backbone), classes, config.net, normalization=normalization)
+        net = build_net(config, classes)
         identity = {"mode": args.mode, "classes": classes, "pretrained": "none"}
         if args.pretrained != "none":
             weights = ranks.on_rank0(lambda: read(args.pretrained))
@@ -85,6 +82,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
             notes += clip_differences(config, weights.clip)
         ranks.note(notes)
         if args.mode == "linear":
+            assert isinstance(net, Classifier)
             net.freeze()
         run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names)
         if held_out is not None:

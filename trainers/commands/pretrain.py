@@ -15,9 +15,8 @@ from configs.options import overrides
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
-from nets.tasks import build_task
 from trainers.commands.training import add_options, on_ranks, parse, train
-from trainers.engine.build import build_loader, build_run
+from trainers.engine.build import build_loader, build_net, build_run
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 
@@ -46,6 +45,6 @@ def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
     ranks.note(dataset.notes)
     with closing(build_loader(config, ranks, dataset.index)) as loader:
         torch.manual_seed(config.seed)
-        net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
+        net = build_net(config)
         run = build_run(config, ranks, loader, net)
         return train(run, args, missing=dataset.missing, next_steps=lambda: after_pretrain(config, loader.index))

@@ -69,10 +69,8 @@ def read_probes(path: Path) -> dict[str, Any]:
 
 def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
     """Plot every loss over the steps, with the metric and its chance level below."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UserError("the curves need matplotlib: pip install 'clipfeed[plots]'") from error
+    from matplotlib.figure import Figure
+
     figure = Figure((8, 6.5), layout="constrained")
     kind = out.suffix.removeprefix(".") or "png"
     if kind not in (kinds := figure.canvas.get_supported_filetypes()):

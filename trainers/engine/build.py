@@ -7,13 +7,15 @@ from torch import nn
 
 from configs.errors import UserError
 from configs.plugins import look_up
-from configs.schema import Config, Train
+from configs.schema import Config, Recognition, Train
 from configs.words import counted
 from dali_pipelines.loader import ClipLoader, too_few_videos
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
-from nets.backbones import BACKBONES
-from nets.tasks import Pretext
+from nets import backbones
+from nets.classifier import Classifier
+from nets.tasks import Pretext, build_task
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import ROWS, dataset_facts, options, versions
 from trainers.engine.loggers import LOGGERS
@@ -24,7 +26,7 @@ from trainers.engine.run import Run
 
 def check_recipe(config: Config) -> None:
     """Check a recipe without its dataset. UserError for unknown names, or a learning rate below its minimum."""
-    look_up(config.backbone, BACKBONES, key="backbone")
+    look_up(config.backbone, backbones.BACKBONES, key="backbone")
     look_up(config.optim.name, OPTIMIZERS, key="optim.name")
     for name in config.train.loggers:
         look_up(name, LOGGERS, key="train.loggers")
@@ -53,6 +55,17 @@ def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
         timeout_s=data.timeout_s,
         most_unreadable=data.most_unreadable,
     )
+
+
+def build_net(config: Config, classes: int = 0) -> Pretext:
+    """Build the network of a recipe from random weights; `classes` are those of a classifier.
+
+    UserError for an unknown backbone, or one that does not fit the task.
+    """
+    if not isinstance(config, Recognition):
+        return build_task(config.task, config.backbone, Task(config.task, config.plan).batch_schema, config.net)
+    normalization = NORMALIZATIONS[config.plan.normalization]
+    return Classifier(backbones.create(config.backbone), classes, config.net, normalization=normalization)
 
 
 def build_run(

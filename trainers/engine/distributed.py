@@ -117,8 +117,8 @@ def start(device: str) -> Iterator[Ranks]:
     UserError if they cannot meet, or if what the launcher says in the environment makes no sense.
     """
     world_size, rank = whole_number("WORLD_SIZE", 1, minimum=1), whole_number("RANK", 0)
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with_launcher()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # have Linux end this process with torchrun: it would train on, unseen
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if rank >= world_size:
         raise UserError(
             f"environment variable RANK = {rank} is not below WORLD_SIZE = {world_size}: set both, as torchrun does, "
@@ -168,11 +168,6 @@ def start(device: str) -> Iterator[Ranks]:
         raise
     if distributed.is_initialized():
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
-
-
-def _end_with_launcher() -> None:
-    """Have Linux send SIGTERM to this process when torchrun is killed: its ranks would train on, unseen."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _local_rank(world_size: int) -> int | None:

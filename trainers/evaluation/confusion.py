@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import UserError, shown
+from configs.errors import shown
 from dali_pipelines.store.files import replacing
 
 WITH_COUNTS = 20  # most classes for which a cell has room for its count
@@ -19,13 +19,9 @@ def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -
     """Draw a PNG with a row per true class, a column per prediction, and the share of the row as color.
 
     `table` is int64 (K, K or more), counts; of the names of its `columns`, the first K are those of the rows.
-    UserError if matplotlib is not installed.
     """
-    try:
-        from matplotlib.colors import PowerNorm
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UserError(f"{path.name} needs matplotlib: pip install 'clipfeed[plots]'") from error
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
 
     classes = len(table)
     named = classes <= MAX_NAMED

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.draw import GAP, stack, text
+from dali_pipelines.inspection import spread
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
@@ -38,7 +39,7 @@ def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
     by_class = np.argsort(labels, kind="stable")
     kinds = [by_class[hits[by_class]], by_class[~hits[by_class]]]
     right = min(len(kinds[0]), max(count // 2, count - len(kinds[1])))
-    chosen = [_spread(kind, wanted) for kind, wanted in zip(kinds, (right, count - right), strict=True)]
+    chosen = [kind[spread(len(kind), wanted)] for kind, wanted in zip(kinds, (right, count - right), strict=True)]
     return sorted(np.concatenate(chosen).tolist(), key=lambda row: (labels[row], row))
 
 
@@ -48,12 +49,6 @@ def draw(title: str, rows: Sequence[Sequence[Item]]) -> Image.Image:
     width = max([line.width for line in lines], default=4 * THUMB[0])
     header = stack([text(line, width) for line in title.splitlines()], gap=0)
     return ImageOps.expand(stack([header, *lines], gap=2 * GAP), 2 * GAP, "white")
-
-
-def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """Pick up to `count` of the rows, evenly spaced."""
-    count = min(count, len(rows))
-    return rows[(np.arange(count) * len(rows) + len(rows) // 2) // max(count, 1)]
 
 
 def _tile(item: Item) -> Image.Image:

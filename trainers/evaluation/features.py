@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from configs.schema import Data
 from configs.words import counted
 from dali_pipelines.store.index import Index
@@ -38,17 +38,22 @@ class Features:
         return readable
 
 
+def require_readable(train: Features) -> None:
+    """Raise UserError if no training video could be read."""
+    if not train.readable.any():
+        name = train.names[0]
+        raise UserError(
+            f"0 of {counted(len(train.names), 'training video')} can be read, the first {shown(name)}: "
+            f"{shown(train.unreadable[name])}"
+        )
+
+
 def readable_tensors(train: Features, test: Features, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return values and labels of the readable training videos, and values of the readable test videos.
 
     UserError if no training video could be read.
     """
-    if not train.readable.any():
-        name = train.names[0]
-        raise UserError(
-            f"0 of {counted(len(train.names), 'training video')} can be read, the first {name}: "
-            f"{train.unreadable[name]}"
-        )
+    require_readable(train)
     values = (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
     x, y, test_x = (torch.from_numpy(value).to(device) for value in values)
     return x, y, test_x

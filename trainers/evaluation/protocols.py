@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from configs.errors import UserError, first_names
 from configs.schema import Recognition
@@ -30,8 +29,11 @@ from trainers.evaluation.linear import probe as linear_probe
 from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.predict import predict
 from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
-from trainers.evaluation.saved_features import Sets, features_of_both
+from trainers.evaluation.saved_features import features_of_both
 from trainers.weights import Weights, classifier_weights, load
+
+Probe = Callable[..., dict[str, Any]]
+"""See `features.probe_by`; its figures are shares."""
 
 
 def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -112,7 +114,7 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
 
     On those of `retrieval`. Unlike the original (specs/evaluation.md 5B, 9.6), it chooses nothing on the test videos.
     """
-    return _probe("linear", weights, config, ranks, out)
+    return _probe("linear", linear_probe, weights, config, ranks, out)
 
 
 def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -120,7 +122,7 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
 
     On the features of `retrieval`, scaled to length 1 but not centered. Nothing is trained or tuned.
     """
-    return _probe("knn", weights, config, ranks, out)
+    return _probe("knn", knn_probe, weights, config, ranks, out)
 
 
 def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -128,27 +130,16 @@ def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
 
     On at most 4 x 4 x 4 positions per video. Hyperparameters are chosen on training videos.
     """
-    return _probe("attentive", weights, config, ranks, out)
+    return _probe("attentive", attentive_probe, weights, config, ranks, out)
 
 
-PROBES: dict[str, Callable[..., dict[str, Any]]] = {
-    "linear": linear_probe,
-    "knn": knn_probe,
-    "attentive": attentive_probe,
-}
-
-
-def _probe(name: str, weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
-    """Extract the features, then fit and test the probe on rank 0."""
-    sets = features_of_both(weights, config, ranks, tokens=name == "attentive")
+def _probe(name: str, probe: Probe, weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """Extract the features, fit and test the probe on rank 0, and write `name`.json. Return the results as text."""
+    sets = features_of_both(weights, config, ranks, tokens=probe is attentive_probe)
     ranks.end_group()  # a fit takes longer than the ranks' timeout
-    return "" if ranks.rank else _write_probe(name, sets, out, ranks.device)
-
-
-def _write_probe(name: str, sets: Sets, out: Path, device: torch.device) -> str:
-    """Fit and test a classifier, write `name`.json and return the results as text. Unreadable videos count as wrong."""
-    classes = len(sets.gallery_index.class_names)
-    measured = PROBES[name](sets.gallery, sets.queries, classes=classes, device=device)
+    if ranks.rank:
+        return ""
+    measured = probe(sets.gallery, sets.queries, classes=len(sets.gallery_index.class_names), device=ranks.device)
     write_json(out / f"{name}.json", sets.facts | measured)
     details = in_words(measured["interval"], measured["chance"])
     lines = [f"top-1       {100 * measured['top1']:6.2f} %   {details}"]

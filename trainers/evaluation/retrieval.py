@@ -18,7 +18,7 @@ from configs.words import counted
 from dali_pipelines.store.files import replacing, write_csv, write_file
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
-from trainers.evaluation.features import Features, chance
+from trainers.evaluation.features import Features, chance, require_readable
 from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.saved_features import Sets
 
@@ -48,8 +48,9 @@ def search(queries: Features, gallery: Features) -> Nearest:
     """Find the nearest gallery videos by cosine, after subtracting each set's own mean (specs/evaluation.md 6).
 
     Results do not depend on the order of the videos. In `ahead`, ties count for the other class, so a network with the
-    same features for all videos finds nothing.
+    same features for all videos finds nothing. UserError if no gallery video could be read.
     """
+    require_readable(gallery)
     query_rows, gallery_rows = _readable_by_name(queries), _readable_by_name(gallery)
     a, b = _directions(queries.values[query_rows]), _directions(gallery.values[gallery_rows])
     ahead = np.full(len(queries.names), len(gallery_rows), np.int64)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
+from configs.errors import how_to_install
 from configs.words import counted
 from dali_pipelines.store.files import replacing, write_csv
 from trainers.evaluation import confusion
@@ -97,8 +97,8 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     try:
         title = f"{100 * measured['top1']:.1f} % of {counted(measured['videos'], 'video')} right"
         confusion.draw(table[:, :drawn], columns[:drawn], out / "confusion.png", title=title)
-    except UserError as error:  # the picture is optional
-        lines.append(f"note: {error}")
+    except ModuleNotFoundError as error:  # of matplotlib: the picture is optional
+        lines.append(f"note: no confusion.png: {how_to_install(error)}")
     write_json(out / "result.json", {**facts, **measured})
     return "\n".join(lines)
 

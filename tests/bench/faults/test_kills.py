@@ -13,7 +13,7 @@ def test_repeated_kills_lose_nothing(tmp_path, monkeypatch):
         monkeypatch.setattr(data, name, value)
     monkeypatch.setitem(kills.TRAIN, "epochs", 1)
     monkeypatch.setattr(kills, "WORKERS", 0)  # each takes seconds
-    (row,) = kills.inject(0.01, tmp_path, task="moco")
+    row = kills.inject(0.01, tmp_path, task="moco")
     assert row.passed, row
     assert (row.injected, row.bits_equal) == (2, True)
     assert sum(row.details["kills_at"].values()) == 2

@@ -14,8 +14,9 @@ KILLS = Row("kills", injected=200, survived=200, lost_or_repeated=0, bits_equal=
 
 def test_saving_a_row_keeps_the_other_faults(tmp_path):
     path = tmp_path / "results" / "faults.json"
-    save(path, [KILLS, Row("disk", 3, 3, 0, True)], command="first")
-    save(path, [replace(KILLS, survived=199)], command="second")
+    save(path, KILLS, command="first")
+    save(path, Row("disk", 3, 3, 0, True), command="first")
+    save(path, replace(KILLS, survived=199), command="second")
     rows = json.loads(path.read_text())["faults"]
     assert {fault: (row["survived"], row["command"]) for fault, row in rows.items()} == {
         "kills": (199, "second"),

@@ -51,7 +51,7 @@ def peer_index(tmp_path_factory):
         patch.setattr(data, "NUM_FRAMES", 34)
         folder = tmp_path_factory.mktemp("bench") / "peers_gop250"
         index, _ = (
-            peer_store(folder / data.store_name(way), videos=4, source_gop=250, settings=way)
+            peer_store(folder / data.store_name(way), videos=4, settings=way)
             for way in (data.store_settings(codec, None, None) for codec in ("h264", "rawvideo"))
         )
     equal_jpegs(index)

@@ -1,8 +1,11 @@
-"""Checkpoints of the published systems, one module each: `convert(state)` maps their keys to ours."""
+"""Checkpoints of the published systems, one module each: `convert(state)` maps their keys to ours.
+
+It raises UserError for keys that no rule matches, and for a checkpoint of another system.
+"""
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,10 +16,8 @@ from configs.load import load
 from configs.recipes import CONFIGS
 from configs.schema import Config
 from configs.words import counted
-from dali_pipelines.tasks import Task
-from nets import backbones
-from nets.classifier import Classifier
-from nets.tasks import Pretext, build_task
+from nets.tasks import Pretext
+from trainers.engine.build import build_net
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,6 @@ class Imported:
         """Load the recipe with the changes."""
         return load(CONFIGS / self.recipe, self.changes)
 
-
-Convert = Callable[[Mapping[str, Tensor]], Imported]
-"""Raises UserError for keys that no rule matches, and for a checkpoint of another system."""
 
 Rule = tuple[re.Pattern[str], str, str]
 """A pattern of whole keys; "->", "==" or "--"; our key, their first name, or why it is left out: see `rules`."""
@@ -128,16 +126,14 @@ def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
 
 def network(imported: Imported) -> Pretext:
     """Build our network with the imported weights, in eval mode. UserError names a tensor that does not fit."""
-    config, model = imported.config, imported.model
-    net: Pretext
+    config, model, classes = imported.config, imported.model, 0
     if config.task == "recognition":
         if "linear.weight" not in model:
             raise UserError("the checkpoint has no linear layer")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a linear layer without classes
-            net = Classifier(backbones.create(config.backbone), model["linear.weight"].shape[:1].numel(), config.net)
-    else:
-        net = build_task(config.task, config.backbone, Task(config.task, config.plan).batch_schema, config.net)
+        classes = model["linear.weight"].shape[:1].numel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a linear layer without classes
+        net = build_net(config, classes)
     theirs = {ours: key for key, ours in imported.used.items()}
     wanted = net.state_dict()
     for key, tensor in wanted.items():

@@ -68,7 +68,7 @@ DATASETS = {51: "hmdb51", 174: "ssv1"}
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Convert a state dict: see `trainers.weights.imports.Convert`."""
+    """Convert a state dict: see `trainers.weights.imports`."""
     models = [model for sign, model in SIGNS.items() if sign in state]
     if len(models) != 1:
         raise UserError(f"not a checkpoint of CtP's code, which would have one of the keys {', '.join(SIGNS)}")

@@ -18,7 +18,7 @@ TABLE = rules("""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Convert a state dict: see `trainers.weights.imports.Convert`."""
+    """Convert a state dict: see `trainers.weights.imports`."""
     model, used, left = renamed(state, TABLE)
     factorized = "layer1.0.conv1.0.0.weight" in state
     changes = ("backbone=torchvision_r2plus1d18",) if factorized else ()

@@ -49,7 +49,7 @@ DATASETS = {51: "hmdb51", 101: "ucf101"}
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Convert a state dict: see `trainers.weights.imports.Convert`."""
+    """Convert a state dict: see `trainers.weights.imports`."""
     pretraining = "encoder.patch_embed.proj.weight" in state
     embedding = state.get("encoder.patch_embed.proj.weight" if pretraining else "patch_embed.proj.weight")
     if embedding is None or not ("mask_token" in state if pretraining else "head.weight" in state):

@@ -54,7 +54,7 @@ TABLE = [
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Convert a state dict: see `trainers.weights.imports.Convert`."""
+    """Convert a state dict: see `trainers.weights.imports`."""
     lacking = [name for name, key in POSITIONS.items() if key not in state]
     if lacking:
         raise UserError(
