@@ -16,7 +16,7 @@ import numpy as np
 from PIL.Image import Image
 from torch import Tensor
 
-from configs.errors import UserError, run_cli, shown
+from configs.errors import UserError, shown
 from configs.load import load
 from configs.options import add_overrides, overrides
 from configs.words import counted
@@ -192,7 +192,3 @@ def _grid(pictures: Sequence[Image], columns: int, *, gap: int = GAP) -> Image:
     """Lay out pictures in rows."""
     starts = range(0, len(pictures), columns)
     return stack([stack(pictures[at : at + columns], across=True, gap=gap) for at in starts], gap=gap)
-
-
-if __name__ == "__main__":
-    run_cli(main)
