@@ -130,9 +130,7 @@ def png(samples: Sequence[Sample], frames: int) -> bytes:
 def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
     """Draw frames of each view side by side, with the caption below; short views and samples share rows.
 
-    Args:
-        frames: tiles per view, evenly spread over its frames.
-        row: tiles that fit in a row.
+    A view gets at most `frames` tiles, evenly spread over its frames; `row` tiles fit in a row.
     """
     shown = min(frames, max(len(view) for sample in samples for view in sample.views))
     columns = max(1, row // shown)

@@ -33,9 +33,7 @@ NO_PLAYLISTS = {"format_whitelist": ",".join(sorted(av.formats_available - PLAYL
 def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
     """Yield the frames of a clip in presentation order, decoded in one thread.
 
-    Raises:
-        ValueError: there is no video, or the fragments are incomplete.
-        FFmpegError: it does not decode.
+    ValueError if there is no video, or the fragments are incomplete; FFmpegError if it does not decode.
     """
     try:
         yield from _frames(clip)
