@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class _Scaled(Crop):
     def _region(self, y: int, x: int, height: int, width: int, *, mirror: bool) -> Region:
         return Region(box=(y, x, height, width), size=self.size, mirror=mirror, cubic=self.cubic)
 
-    def _resize(self, clip: DataNode, **region: object) -> DataNode:
+    def _resize(self, clip: DataNode, **region: Any) -> DataNode:
         kernel = types.INTERP_CUBIC if self.cubic else types.INTERP_LINEAR
         size = [self.size, self.size]
         return fn.resize(clip, size=size, interp_type=kernel, antialias=True, minibatch_size=MINIBATCH, **region)
