@@ -24,7 +24,7 @@ NVDEC_MIN: dict[str, tuple[int, int]] = {
 MIN_SURFACES = 2
 """Fewest surfaces a header may ask for. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
 
-_CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces and just one kind of key frame
+CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces and just one kind of key frame
 
 
 def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragment]) -> str:
@@ -32,10 +32,10 @@ def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragme
 
     Checks the surfaces, and whether each fragment begins with an IDR picture, but not size and pixel format.
     """
-    if codec not in _CONFIGS:
+    if codec not in CONFIGS:
         return ""
     with path.open("rb") as file:
-        config = decoder_config(memoryview(file.read(init_size)), _CONFIGS[codec])
+        config = decoder_config(memoryview(file.read(init_size)), CONFIGS[codec])
         for sps in read_sps(codec, config):
             if (surfaces := sps.fewest_surfaces) < MIN_SURFACES:
                 return f"its header asks for {surfaces} surface, {MIN_SURFACES} are needed ({sps})"
