@@ -10,7 +10,7 @@ from dali_pipelines.decode.rgb import RgbConverter
 from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.encoders import open_output
 from dali_pipelines.store.files import replacing
-from dali_pipelines.store.fmp4 import Fragment, decoder_config, read_layout, samples
+from dali_pipelines.store.fmp4 import Fragment, decoder_config, read_layout
 from dali_pipelines.store.in_place import WAY_OUT, checksum, decode_all, record_of
 from dali_pipelines.store.nvdec import CONFIGS, is_idr
 from dali_pipelines.store.place import Place
@@ -84,7 +84,7 @@ def _closed_fragments(
         size, frames = fragment.size + tail, frames + fragment.frames
         chunk = data[fragment.offset : fragment.offset + size]
         # The first is never decoded after another.
-        alone = fragment is fragments[0] or is_idr(codec, config, bytes(next(samples(memoryview(chunk), frames))))
+        alone = fragment is fragments[0] or is_idr(codec, config, chunk, frames)
         if alone and _checksums(data[:init_size], chunk, frames) == checksums[max(end - frames, 0) : end]:
             closed.append(Fragment(fragment.offset, size, frames))
             end, tail, frames = end - frames, 0, 0
