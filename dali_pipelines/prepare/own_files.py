@@ -7,9 +7,8 @@ from pathlib import Path
 from configs.errors import UserError, first_names
 from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE
-from dali_pipelines.store.entry import Entry
 from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
-from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.journal import Entry, Journal
 
 WAY_OUT = "give another --out, or move it"
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
+from configs.errors import UserError
+
 VIDEO_SUFFIXES = (
     *(".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264"),
     *(".h265", ".hevc", ".ivf", ".m1v", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe"),
@@ -136,6 +138,11 @@ class Appended:
 
     def close(self) -> None:
         self.file.close()
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """Return the error for a file that a command could not write, if the command can be resumed."""
+    return UserError(f"cannot write {path}: {error.strerror}; the same command continues")
 
 
 def named(error: OSError, path: Path) -> OSError:
