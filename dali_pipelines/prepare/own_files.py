@@ -37,8 +37,8 @@ def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alon
     if alone:
         own = {os.fspath(video_path(out, name)) for name in journal.known}
         files = (os.path.join(place, name) for place, _, names in os.walk(out / VIDEO_FOLDER) for name in names)
-        videos = (file for file in map(Path, files) if is_video_name(file) and file.name[0] != ".")
-        foreign = next((file for file in videos if os.fspath(file) not in own), None)
+        videos = (file for file in files if is_video_name(file) and os.path.basename(file)[0] != ".")
+        foreign = next((file for file in videos if file not in own), None)
         if foreign is not None:
             raise UserError(f"{foreign} was not made by prepare, but lies among the dataset's own files: {WAY_OUT}")
 

@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from configs.errors import UserError
 
@@ -165,6 +165,6 @@ def _digest(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
-def is_video_name(path: PurePath) -> bool:
-    """Tell whether the suffix is that of a video file."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def is_video_name(name: str) -> bool:
+    """Tell whether a name ends in the suffix of a video file."""
+    return name.lower().endswith(VIDEO_SUFFIXES)
