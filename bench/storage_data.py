@@ -13,7 +13,6 @@ from configs.words import counted
 from dali_pipelines import prepare
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import Dataset
-from dali_pipelines.inspection.contents import stored_bytes
 from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
@@ -77,7 +76,7 @@ def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
             "kb_per_clip": round(of_clips.bytes / 1000, 1),
         }
     size = "x".join(map(str, index.sizes_WH[0].tolist()))
-    total = sum(stored_bytes(index, row) for row in range(len(index)))
+    total = sum(index.record(row).size for row in range(len(index)))
     return {"first_size": size, "kb_per_video": round(total / len(index) / 1000, 1), "tasks": of_tasks}
 
 

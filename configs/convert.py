@@ -145,3 +145,11 @@ def dotted_keys(kinds: Mapping[str, Any]) -> list[str]:
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             names += [f"{name}.{sub}" for sub in dotted_keys(get_type_hints(kind))]
     return names
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten a nested mapping to dotted keys."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values

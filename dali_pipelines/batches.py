@@ -17,9 +17,7 @@ class Batches:
     Starting a batch takes milliseconds: DALI asks for its samples in this thread. On a CPU, the next one starts as soon
     as a batch is taken. A GPU would be idle meanwhile, since this thread launches its work too. So there it starts in
     `refill`, which is to be called while the GPU is busy; without that call, it starts when the next batch is taken.
-
-    Args:
-        names: the pipeline's output names, in order.
+    `names` are those of the pipeline's outputs, in order.
     """
 
     def __init__(self, pipeline: Pipeline, names: Sequence[str]) -> None:
@@ -46,9 +44,8 @@ class Batches:
     def __next__(self) -> dict[str, Tensor]:
         """Return the next batch, each output on its own device.
 
-        Raises:
-            RuntimeError: DALI could not make the batch. No more batches can be taken.
-            UserError: this process is a fork of the one that made the pipeline.
+        RuntimeError if DALI could not make it; no more can be taken. UserError in a fork of the process that made the
+        pipeline.
         """
         if os.getpid() != self._process:
             raise UserError("a forked process cannot use its parent's loader while it is open: make a loader in it")

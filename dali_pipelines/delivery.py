@@ -35,13 +35,7 @@ class Counts:
 
 
 class Delivery:
-    """Make one batch after the other.
-
-    Args:
-        feed: makes their samples ahead.
-        device_id: the GPU, or None for the CPU backend.
-        threads: DALI's threads.
-    """
+    """Make one batch after the other from the samples of `feed`, on a GPU or, without `device_id`, on the CPU."""
 
     def __init__(self, feed: Feed, *, device_id: int | None, threads: int) -> None:
         self.counts = Counts()
@@ -60,7 +54,11 @@ class Delivery:
             if self._batches is None:
                 self._batches = self._build(self._now(source))
             try:
-                return self._complete(next(self._batches), self._now(source))
+                batch = next(self._batches)
+                if batch["row"].min() >= 0:
+                    return self._complete(batch, self._now(source))
+                samples_of(self._now(source))  # raises if some slot still has no stand-in
+                self.rewind()
             except RuntimeError as error:  # DALI raises no other kind
                 stop_at_exit()  # it ends all pipelines there, even one that a thread uses
                 self.rewind()
@@ -126,8 +124,6 @@ class Delivery:
         order, names = source.order, source.index.names
         epoch, step = order.at(source.start)
         rows, decoded = batch.pop("row").numpy(), batch.pop("decoded")
-        if rows.min() < 0:
-            samples_of(source)  # raises: some slot has no stand-in
         wanted = order.rows(epoch, step)
         replaced = (rows != wanted) & (wanted >= 0)
         for row, stand_in in zip(wanted[replaced].tolist(), rows[replaced].tolist(), strict=True):

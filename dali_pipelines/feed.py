@@ -101,4 +101,4 @@ def memory_ahead() -> float:
 
 def is_remote(index: Index) -> bool:
     """Return whether any video of an index is at a URL."""
-    return is_url(index.root) or b"://" in index.sources.values.tobytes()
+    return is_url(index.root) or b"://" in index.table.sources.values.tobytes()

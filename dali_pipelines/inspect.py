@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from configs.errors import UserError, run_cli, shown
+from configs.errors import UserError, shown
 from configs.load import load
 from configs.options import require_recipe
 from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
@@ -74,7 +74,3 @@ def text(sections: list[Section]) -> str:
             lines.append(f"... {len(section.rows) - SHOWN} more")
         blocks.append("\n".join([f"== {shown(section.title)}", *lines, *map(shown, section.notes)]))
     return "\n\n".join(blocks)
-
-
-if __name__ == "__main__":
-    run_cli(main)

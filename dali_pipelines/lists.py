@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import UserError, first_names, run_cli
+from configs.errors import UserError, first_names
 from configs.words import counted
 from dali_pipelines.datasets.classes import base_note, classes_of_lists, numbered, one_to_one
 from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
@@ -104,7 +104,3 @@ def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[s
     print(f"{index.root}: {count}; {labels.count(-1)} of {of} without a class")
     for note in base_note(index.root, classes, classes):
         print(f"note: {note}")
-
-
-if __name__ == "__main__":
-    run_cli(main)

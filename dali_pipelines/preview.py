@@ -16,7 +16,7 @@ import numpy as np
 from PIL.Image import Image
 from torch import Tensor
 
-from configs.errors import UserError, run_cli, shown
+from configs.errors import UserError, shown
 from configs.load import load
 from configs.options import add_overrides, overrides
 from configs.words import counted
@@ -130,9 +130,7 @@ def png(samples: Sequence[Sample], frames: int) -> bytes:
 def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
     """Draw frames of each view side by side, with the caption below; short views and samples share rows.
 
-    Args:
-        frames: tiles per view, evenly spread over its frames.
-        row: tiles that fit in a row.
+    A view gets at most `frames` tiles, evenly spread over its frames; `row` tiles fit in a row.
     """
     shown = min(frames, max(len(view) for sample in samples for view in sample.views))
     columns = max(1, row // shown)
@@ -192,7 +190,3 @@ def _grid(pictures: Sequence[Image], columns: int, *, gap: int = GAP) -> Image:
     """Lay out pictures in rows."""
     starts = range(0, len(pictures), columns)
     return stack([stack(pictures[at : at + columns], across=True, gap=gap) for at in starts], gap=gap)
-
-
-if __name__ == "__main__":
-    run_cli(main)

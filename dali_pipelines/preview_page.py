@@ -4,10 +4,10 @@ import dataclasses
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from PIL import Image
 
+from configs.convert import flat
 from dali_pipelines.draw import COLORS, PLAY_FPS, Sample, View
 from dali_pipelines.tasks import Task, about
 from dali_pipelines.web import data_url, document
@@ -24,18 +24,13 @@ CONTROLS = """\
 
 
 def page(samples: Sequence[Sample], task: Task, facts: Mapping[str, object]) -> str:
-    """Render the page.
-
-    Args:
-        samples: one card each.
-        task: described at the top: what it predicts, its batch and its plan settings.
-        facts: more to show at the top: name -> value.
-    """
+    """Render the page: `facts`, what the task predicts, its batch and plan settings, and a card for each sample."""
     name, colon, predicts = about(task.name).partition(": ")
     lead = f"The network predicts {predicts}." if colon else name
     name = name if colon else task.name
     holds = [f"{key} {'×'.join(map(str, shape))} {dtype}" for key, (shape, dtype) in task.batch_schema.items()]
-    settings = _flat(dataclasses.asdict(task.cfg))
+    values = flat(dataclasses.asdict(task.cfg))
+    settings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     last = max((len(view) for sample in samples for view in sample.views), default=1) - 1
     parts = [
         f'<header><h1>{html.escape(name)}</h1><p class="lead">{html.escape(lead)}</p>',
@@ -52,15 +47,6 @@ def page(samples: Sequence[Sample], task: Task, facts: Mapping[str, object]) -> 
 def _list(facts: Mapping[str, object]) -> str:
     items = (f"<div><dt>{html.escape(key)}<dd>{html.escape(str(value))}</div>" for key, value in facts.items())
     return f"<dl>{''.join(items)}</dl>"
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, object]:
-    """Flatten nested settings to dotted keys."""
-    flat: dict[str, object] = {}
-    for key, value in settings.items():
-        below = {f"{key}.{name}": of for name, of in _flat(value).items()} if isinstance(value, dict) else None
-        flat |= below if below is not None else {key: value if isinstance(value, str) else json.dumps(value)}
-    return flat
 
 
 def _card(sample: Sample) -> str:

@@ -57,10 +57,8 @@ def bar(
 ) -> "tqdm[T]":
     """Create a tqdm bar that shows count, elapsed and remaining time, and the postfix.
 
-    Args:
-        initial: items of `total` done before.
-        leave: keep the finished bar on the screen.
-        quiet: show nothing, as on all ranks but the first.
+    `initial` items of `total` were done before. `leave` keeps the finished bar on the screen; `quiet` shows nothing, as
+    on all ranks but the first.
     """
     shared: dict[str, Any] = {"iterable": items, "desc": desc, "total": total, "initial": initial}
     shared |= {"leave": leave, "disable": quiet}

@@ -28,11 +28,7 @@ Read = Callable[[], tuple[Any, Any]]
 
 
 class ReadAhead(Generic[Job]):
-    """Prefetch data of jobs in threads of this process.
-
-    Args:
-        find: locates the data that a job needs.
-    """
+    """Prefetch data of jobs in threads of this process; `find` locates what a job needs."""
 
     def __init__(self, find: Callable[[Job], Unread]) -> None:
         self._find = find

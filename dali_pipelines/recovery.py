@@ -15,15 +15,10 @@ DEVICE = ("cuda", "cuvid")
 
 
 def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None) -> dict[int, str]:
-    """Return the damaged rows of the batch at `source.start`, each with the reason.
+    """Return the damaged rows of the batch at `source.start`, for which DALI raised `error`, each with the reason.
 
-    PyAV decides: a video that it decodes is not damaged, whatever DALI says.
-
-    Args:
-        error: what DALI raised for the batch.
-
-    Raises:
-        UserError: the device is at fault, or a sample of the batch has no stand-in left.
+    PyAV decides: a video that it decodes is not damaged, whatever DALI says. UserError if the device is at fault, or a
+    sample of the batch has no stand-in left.
     """
     device = "CPU" if device_id is None else f"GPU {device_id}"
     resume = "the same command goes on from the last checkpoint"

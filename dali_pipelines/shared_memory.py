@@ -16,12 +16,9 @@ Spans = list[tuple[int, int]]
 
 
 class SharedMemory:
-    """Anonymous slots of shared memory; nothing is left behind when all processes are killed.
+    """Anonymous slots of `size` bytes of shared memory; nothing is left behind when all processes are killed.
 
     The size of /dev/shm, 64 MB in a container by default, is no limit. Pass it to spawned processes as an argument.
-
-    Args:
-        size: bytes per slot.
     """
 
     def __init__(self, slots: int, size: int = SLOT, inherited: Any = None) -> None:

@@ -17,9 +17,7 @@ MARGIN = 3
 class Unreadable:
     """Videos found unreadable so far.
 
-    Args:
-        replaces: whether others stand in for them, as in training.
-        most: largest share of samples that may be replaced.
+    If it `replaces` them by others, as in training, `most` is the largest share of samples for which it may.
     """
 
     def __init__(self, index: Index, *, replaces: bool, most: float) -> None:

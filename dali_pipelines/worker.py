@@ -132,9 +132,8 @@ def require_main_guard() -> None:
 def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -> None:
     """Do the jobs that arrive through the pipe until it closes.
 
-    Args:
-        packed: the function to call with each job, and `find` or None, with arrays in slot 0. `find` locates the bytes
-            of a job, which are read as soon as it arrives; the function also gets a call that waits for them.
+    `packed` are the function to call with each job, and `find` or None, with arrays in slot 0. `find` locates the bytes
+    of a job, which are read as soon as it arrives; the function also gets a call that waits for them.
     """
     for number in NOT_OURS:
         signal.signal(number, signal.SIG_IGN)

@@ -57,7 +57,7 @@ def constraint_set3(index: Index) -> bool | None:
     """
     if index.codec(0) != "h264":
         return None
-    init = memoryview(index.path(0).read_bytes())[: int(index.init_sizes[0])]
+    init = memoryview(index.path(0).read_bytes())[: index.record(0).init_size]
     (sps,) = read_sps("h264", decoder_config(init, b"avcC"))
     assert isinstance(sps, H264Sps)
     return bool(sps.constraint_set3_flag)

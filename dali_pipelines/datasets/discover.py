@@ -146,11 +146,10 @@ def _basename(path: str) -> str:
 
 def _stem(name: str, *, given: bool = False) -> str:
     """Drop a known suffix from a path; if the source itself is the file, any suffix."""
-    path = PurePosixPath(name)
-    if not (given or is_video_name(path)):
-        known = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
-        return name[: len(name) - len(known)]
-    return path.with_suffix("").as_posix()
+    if given or is_video_name(name):
+        return PurePosixPath(name).with_suffix("").as_posix()
+    known = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(known)]
 
 
 def _by_name(found: Iterable[_Video]) -> tuple[dict[str, _Video], list[str]]:

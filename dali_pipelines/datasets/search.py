@@ -107,22 +107,22 @@ class Search:
         """Yield the video files and archives of a folder, or the folder itself if it is a video of pictures."""
         pictures, videos = [], 0
         for entry in entries:
-            path, name = joined(folder, entry.name), PurePosixPath(entry.name)
-            if entry.kind == "folder" or entry.name.startswith("."):
+            path, name = joined(folder, entry.name), entry.name
+            if entry.kind == "folder" or name.startswith("."):
                 continue
             if entry.kind not in ("file", "broken link"):
                 self._passed.add(entry.kind, path)
-            elif PICTURE.fullmatch(entry.name):
-                pictures.append(entry.name)
-            elif is_video_name(name) and PARTIAL.fullmatch(entry.name):
+            elif PICTURE.fullmatch(name):
+                pictures.append(name)
+            elif is_video_name(name) and PARTIAL.fullmatch(name):
                 self._passed.add("file", path, "that a download left unfinished")
-            elif is_video_name(name) or entry.name.lower().endswith(SUFFIXES):
+            elif is_video_name(name) or name.lower().endswith(SUFFIXES):
                 videos += is_video_name(name)
                 yield Place(path)
             elif entry.kind == "broken link":
                 self._passed.add("broken link", path)
             else:
-                self._passed.suffixes[name.suffix.lower() or "none"] += 1
+                self._passed.suffixes[PurePosixPath(name).suffix.lower() or "none"] += 1
         if any((match := PICTURE.fullmatch(name)) and match["number"] for name in pictures) and not videos:
             yield Place(folder, "folder")
         elif pictures:

@@ -38,12 +38,8 @@ _PASSED: set[tuple[str, tuple[str, ...], int | None]] = set()
 def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool, str]:
     """Decide whether DALI decodes the videos of a dataset, and return the reason if "auto" cannot use it.
 
-    Args:
-        wanted: "dali" insists on it, "pyav" rules it out.
-        device_id: the GPU, None for DALI's CPU backend.
-
-    Raises:
-        UserError: "dali" is wanted, but cannot decode them.
+    "pyav" rules it out, "dali" insists on it: UserError if it cannot decode them. `device_id` is the GPU, None for
+    DALI's CPU backend.
     """
     if wanted == "pyav":
         return False, ""
@@ -77,7 +73,9 @@ def obstacles(index: Index, *, gpu: bool) -> dict[str, int]:
         if reason := _obstacle(codec, pix_fmt, width, height, gpu=gpu):
             counts[reason] += number
     if gpu:
-        counts.update(_software_only(index))
+        flaws = index.texts("software_only")
+        flagged = np.flatnonzero(flaws.lengths).tolist()
+        counts.update(f"{shown(flaws.text(row))}, which GPU decoders get wrong" for row in flagged)
     return dict(counts)
 
 
@@ -96,13 +94,6 @@ def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -
     return ""
 
 
-def _software_only(index: Index) -> Counter[str]:
-    """Count the videos that a GPU decodes to wrong frames, by reason."""
-    reasons = index.software_only
-    flagged = np.flatnonzero(reasons.lengths).tolist()
-    return Counter(f"{shown(reasons.text(row))}, which GPU decoders get wrong" for row in flagged)
-
-
 def probe(index: Index, *, device_id: int | None) -> str:
     """Decode a clip of each format on the device; return the fault, or "".
 
@@ -115,8 +106,8 @@ def probe(index: Index, *, device_id: int | None) -> str:
                 wanted = decode_rgb(clip)
             except (ClipError, OSError):
                 continue
-            kind = f"{index.codec(row)} {index.pix_fmt(row)}"
-            where = f"{shown(index.names.text(row))} ({kind}, {wanted.shape[2]}x{wanted.shape[1]})"
+            codec, pix_fmt, _ = index.formats[form].split()
+            where = f"{shown(index.names.text(row))} ({codec} {pix_fmt}, {wanted.shape[2]}x{wanted.shape[1]})"
             try:
                 got = _decoded(clip, device_id)
             except RuntimeError as error:

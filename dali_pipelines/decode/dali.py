@@ -8,14 +8,10 @@ MINIBATCH = 256
 
 
 def decode(encoded: DataNode, frames: DataNode, *, gpu: bool) -> DataNode:
-    """Decode the given frames of a video.
+    """Decode frames of a video file, uint8 (bytes,) on the CPU, to RGB, uint8 (T, H, W, 3).
 
-    Args:
-        encoded: uint8 (bytes,) on the CPU: a whole video file.
-        frames: int32 (T,), counted from the video's first frame, any order, repeats allowed.
-
-    Returns:
-        uint8 (T, H, W, 3) RGB. A missing frame fails the whole batch; by default, DALI would make it black.
+    `frames`, int32 (T,), count from the video's first; any order, repeats allowed. A missing one fails the whole batch;
+    by default, DALI would make it black.
     """
     return fn.decoders.video(encoded, device="mixed" if gpu else "cpu", frames=frames, pad_mode="none")
 
@@ -23,13 +19,7 @@ def decode(encoded: DataNode, frames: DataNode, *, gpu: bool) -> DataNode:
 def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNode:
     """Convert 4:2:0 planes to RGB, chroma interpolated and centered between four pixels of luma.
 
-    Args:
-        luma: uint8 (T, H, W, 1).
-        chroma: uint8 (T, 2, H/2, W/2), Cb and Cr; layout FCHW.
-        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, from `decode.rgb`.
-
-    Returns:
-        uint8 (T, H, W, 3), rounded and clamped.
+    They are as in `decode.frames.Planes`, the matrix on the CPU. Return uint8 (T, H, W, 3), rounded and clamped.
     """
     shape = luma.shape(dtype=types.FLOAT)
     scaled = fn.resize(

@@ -55,9 +55,7 @@ class Caps(ctypes.Structure):
 def decoders() -> dict[str, int]:
     """Return the number of the current GPU's engines for each codec that it decodes as 8-bit 4:2:0.
 
-    Raises:
-        OSError: the driver's library is missing.
-        RuntimeError: there is no GPU that torch can use.
+    OSError if the driver's library is missing; RuntimeError if there is no GPU that torch can use.
     """
     torch.zeros(1, device="cuda")  # the query needs a CUDA context
     ask = ctypes.CDLL(LIBRARY).cuvidGetDecoderCaps

@@ -21,12 +21,7 @@ PLANAR = frozenset({"yuv420p", "yuvj420p"})
 def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int, VideoFrame], None]) -> None:
     """Call `show` with the number and the frame for each of `numbers`, in ascending order.
 
-    Args:
-        numbers: counted from the clip's first frame.
-        show: may raise ValueError for a frame that it cannot use.
-
-    Raises:
-        ClipError: a frame does not decode, or `show` cannot use it.
+    Numbers count from the clip's first frame. ClipError if a frame does not decode, or `show` raises ValueError for it.
     """
     missing, reason = set(numbers), "the data ended"
     try:
@@ -48,10 +43,8 @@ def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int
 def decode_rgb(clip: EncodedClip) -> NDArray[np.uint8]:
     """Decode the frames of a clip to RGB, in the clip's order: uint8 (T, H, W, 3).
 
-    The matrix is BT.601 whatever the stream's tag says, as in DALI and NVDEC; the range tag is honored.
-
-    Raises:
-        ClipError: a wanted frame does not decode, or has another size than the first.
+    The matrix is BT.601 whatever the stream's tag says, as in DALI and NVDEC; the range tag is honored. ClipError if a
+    wanted frame does not decode, or has another size than the first.
     """
     convert = RgbConverter()
     decoded: list[NDArray[np.uint8]] = []  # empty until the first frame tells the size
@@ -83,8 +76,7 @@ class Planes(NamedTuple):
 def decode_planes(clip: EncodedClip) -> Planes:
     """Decode a clip of 8-bit 4:2:0 video with FFmpeg in one thread; its frames must ascend without repeats.
 
-    Raises:
-        ClipError: a wanted frame does not decode, or has another size or format than the first.
+    ClipError if a wanted frame does not decode, or has another size or format than the first.
     """
     places = {number: place for place, number in enumerate(clip.frames.tolist())}
     planes: list[Planes] = []  # empty until the first frame tells the size

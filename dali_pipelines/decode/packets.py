@@ -33,9 +33,7 @@ NO_PLAYLISTS = {"format_whitelist": ",".join(sorted(av.formats_available - PLAYL
 def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
     """Yield the frames of a clip in presentation order, decoded in one thread.
 
-    Raises:
-        ValueError: there is no video, or the fragments are incomplete.
-        FFmpegError: it does not decode.
+    ValueError if there is no video, or the fragments are incomplete; FFmpegError if it does not decode.
     """
     try:
         yield from _frames(clip)
@@ -94,16 +92,11 @@ def _decoder(init: bytes) -> VideoCodecContext:
     # There are no frames to probe, and decoding needs nothing that a probe would find.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
-    decoder.options = strict_options(decoder.name)
-    return decoder
-
-
-def strict_options(codec: str) -> dict[str, str]:
-    """Return decoder options for fragments: damage must be an error, and no frame may be lost."""
     # Else a damaged part is filled in from earlier frames of this decoder.
-    options = LIMITS | {"err_detect": "explode"}
-    # H.264 streams need not declare how far frames are reordered: then wait as long as the standard allows.
-    return options | {"strict": "1"} if codec == "h264" else options
+    decoder.options = LIMITS | {"err_detect": "explode"}
+    if decoder.name == "h264":  # need not declare how far frames are reordered: wait as long as the standard allows
+        decoder.options |= {"strict": "1"}
+    return decoder
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

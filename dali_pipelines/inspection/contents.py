@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import shorten
 
@@ -30,13 +30,9 @@ def contents(dataset: Dataset) -> list[Section]:
     sections = [
         _overview(dataset, rows),
         _lengths(index),
-        _table("Sizes", ("pixels", "videos"), Counter("x".join(map(str, size)) for size in index.sizes_WH.tolist())),
-        _table("Frame rates", ("per second", "videos"), Counter(f"{fps:.4g}" for fps in index.fps.tolist())),
-        _table(
-            "Formats",
-            ("codec, pixels, container", "videos"),
-            Counter(map(index.formats.__getitem__, index.format_ids.tolist())),
-        ),
+        _counts("Sizes", "pixels", _common("x".join(map(str, size)) for size in index.sizes_WH.tolist())),
+        _counts("Frame rates", "per second", _common(f"{fps:.4g}" for fps in index.fps.tolist())),
+        _counts("Formats", "codec, pixels, container", _common(map(index.formats.__getitem__, index.format_ids))),
         _gops(index, rows),
         _classes(index),
         _lists(index),
@@ -48,7 +44,7 @@ def contents(dataset: Dataset) -> list[Section]:
 def _overview(dataset: Dataset, rows: Sequence[int]) -> Section:
     index = dataset.index
     frames = int(index.num_frames.sum())
-    size = sum(stored_bytes(index, row) for row in rows) * len(index) / len(rows)
+    size = sum(index.record(row).size for row in rows) * len(index) / len(rows)
     about = "about " * (len(rows) < len(index))
     where = f"{index.root}" + f", list {dataset.list_file}" * bool(dataset.list_file)
     return Section(
@@ -76,9 +72,15 @@ def _lengths(index: Index) -> Section:
     return Section("Lengths", rows, ("", "frames", "seconds"), bars)
 
 
-def _table(title: str, header: tuple[str, ...], counts: Counter[str]) -> Section:
-    common = counts.most_common()
-    return Section(title, [(label, f"{count:,}") for label, count in common], header, common[:16])
+def _counts(
+    title: str, kind: str, counts: Sequence[tuple[str, int]], *, most: int = 16, notes: Sequence[str] = ()
+) -> Section:
+    """Return a table of how many videos there are of each kind, and the bars of the first `most`."""
+    return Section(title, [(label, f"{n:,}") for label, n in counts], (kind, "videos"), counts[:most], notes=notes)
+
+
+def _common(labels: Iterable[str]) -> list[tuple[str, int]]:
+    return Counter(labels).most_common()
 
 
 def _gops(index: Index, rows: Sequence[int]) -> Section:
@@ -87,13 +89,8 @@ def _gops(index: Index, rows: Sequence[int]) -> Section:
     ranges = [(1, 1), *((2**power + 1, 2 ** (power + 1)) for power in range(9)), (513, max(513, *longest))]
     counts = {span: sum(span[0] <= frames <= span[1] for frames in longest) for span in ranges}
     found = [(str(low) if low == high else f"{low} to {high}", count) for (low, high), count in counts.items() if count]
-    return Section(
-        "Frames of the longest fragment (GOP)",
-        [(label, f"{count:,}") for label, count in found],
-        ("frames", "videos"),
-        [(label, float(count)) for label, count in found],
-        notes=[f"of {len(rows):,} videos that were looked at"] * (len(rows) < len(index)),
-    )
+    notes = [f"of {len(rows):,} videos that were looked at"] * (len(rows) < len(index))
+    return _counts("Frames of the longest fragment (GOP)", "frames", found, notes=notes)
 
 
 def _classes(index: Index) -> Section:
@@ -108,13 +105,7 @@ def _classes(index: Index) -> Section:
     notes = [f"{counted(len(counts), 'class', 'classes')}, {(counts == 0).sum()} empty; {unlabeled} without a class"]
     if class_names and all(map(SPLIT.fullmatch, class_names)):
         notes.append("note: these are names of splits, not of classes: prepare each folder by itself, or give --labels")
-    return Section(
-        "Classes",
-        [(name, f"{counts[row]:,}") for name, row in zip(names, order, strict=True)],
-        ("class", "videos"),
-        [(name, float(counts[row])) for name, row in zip(names, order, strict=True)][:120],
-        notes=notes,
-    )
+    return _counts("Classes", "class", list(zip(names, counts[order].tolist(), strict=True)), most=120, notes=notes)
 
 
 def _lists(index: Index) -> Section | None:
@@ -149,12 +140,6 @@ def _quarantine(index: Index) -> Section | None:
         ("videos", "reason", "such as"),
         [(reason, float(len(paths))) for reason, paths in ordered[:12]],
     )
-
-
-def stored_bytes(index: Index, row: int) -> int:
-    """Return the stored bytes of a video."""
-    units = index.units(row)
-    return units.init[1] - units.init[0] + int((units.ends - units.starts).sum())
 
 
 def _size(number: float) -> str:

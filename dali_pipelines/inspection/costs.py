@@ -13,7 +13,6 @@ from configs.words import counted
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section, spread
-from dali_pipelines.inspection.contents import stored_bytes
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.encode import Encoding, write_frames
@@ -92,8 +91,8 @@ def gain(index: Index) -> list[Section]:
             return []
         after = Index.build(Path(folder), records)
         old, new = _decoding(index, some, after), _decoding(after, range(len(after)), after)
-    small = sum(stored_bytes(after, row) for row in range(len(after))) / int(after.num_frames.sum())
-    large = sum(stored_bytes(index, row) for row in some) / sum(int(index.num_frames[row]) for row in some)
+    small = sum(after.record(row).size for row in range(len(after))) / int(after.num_frames.sum())
+    large = sum(index.record(row).size for row in some) / sum(int(index.num_frames[row]) for row in some)
     change = Section(
         "What `prepare` with its defaults would change",
         [

@@ -14,10 +14,8 @@ def apply_where(mask: DataNode, clips: DataNode, operation: Callable[..., DataNo
     Uses the operators that DALI makes from an `if`. DALI's own `enable_conditionals` rewrites the source of every
     function called, and fails on unrelated ones (`zip(..., strict=True)`).
 
-    Args:
-        mask: bool scalar on the CPU.
-        clips: any shape; `operation` must keep the dtype and the number of axes.
-        arguments: all nodes that `operation` needs besides the clips.
+    The mask is a bool scalar on the CPU. `operation` keeps the dtype and the number of axes; `arguments` are all nodes
+    that it needs besides the clips.
     """
     chosen, others = _conditional.split(clips, predicate=mask)
     theirs = (_conditional.split(argument, predicate=mask)[0] for argument in arguments)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,27 @@ from dali_pipelines.plan.boxes import Box
 
 
 @dataclass(frozen=True)
-class CropResize(Crop):
-    """Scale a region to `size` x `size`, antialiased, as if the whole picture were scaled and then cropped.
-
-    CtP's code does not antialias (specs/ctp.md 0.3), so pictures that it shrinks a lot show aliasing.
-    """
+class _Scaled(Crop):
+    """A crop that is scaled to `size` x `size`, antialiased like PIL: bilinear, or `cubic`."""
 
     size: int
     cubic: bool = False
+
+    def _region(self, y: int, x: int, height: int, width: int, *, mirror: bool) -> Region:
+        return Region(box=(y, x, height, width), size=self.size, mirror=mirror, cubic=self.cubic)
+
+    def _resize(self, clip: DataNode, **region: Any) -> DataNode:
+        kernel = types.INTERP_CUBIC if self.cubic else types.INTERP_LINEAR
+        size = [self.size, self.size]
+        return fn.resize(clip, size=size, interp_type=kernel, antialias=True, minibatch_size=MINIBATCH, **region)
+
+
+@dataclass(frozen=True)
+class CropResize(_Scaled):
+    """Crop as if the whole picture were scaled first.
+
+    CtP's code does not antialias (specs/ctp.md 0.3), so pictures that it shrinks a lot show aliasing.
+    """
 
     def schema(self, *, views: int, frames: int) -> Schema:
         return {"crop_start": ((views, 2), "float32"), "crop_end": ((views, 2), "float32")}
@@ -35,32 +49,21 @@ class CropResize(Crop):
 
     def host(self, plan: Plan, view: View) -> Region:
         start, end = (plan[name][view.index].astype(int) for name in ("crop_start", "crop_end"))
-        (y, x), (height, width) = np.minimum(start, end).tolist(), np.abs(end - start).tolist()
-        mirror = bool(start[1] > end[1])
-        return Region(box=(y, x, height, width), size=self.size, mirror=mirror, cubic=self.cubic)
+        corner, extent = np.minimum(start, end).tolist(), np.abs(end - start).tolist()
+        return self._region(*corner, *extent, mirror=bool(start[1] > end[1]))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         start, end = (plan[name][view.index] for name in ("crop_start", "crop_end"))
-        return fn.resize(
-            clip,
-            size=[self.size, self.size],
-            roi_start=start,
-            roi_end=end,
-            interp_type=interpolation(cubic=self.cubic),
-            antialias=True,
-            minibatch_size=MINIBATCH,
-        )
+        return self._resize(clip, roi_start=start, roi_end=end)
 
 
 @dataclass(frozen=True)
-class CropBox(Crop):
-    """Scale a box of whole pixels to `size` x `size`, antialiased like PIL, and mirror it; read no pixel outside.
+class CropBox(_Scaled):
+    """Cut out a box of whole pixels, scale and mirror it; read no pixel outside.
 
     Parts of a box outside the picture are black. `inside` promises that there are none; only DALI handles them.
     """
 
-    size: int
-    cubic: bool = False
     inside: bool = True
 
     @property
@@ -81,25 +84,11 @@ class CropBox(Crop):
         return {"box_start": table[:, :2], "box_shape": table[:, 2:], "box_mirror": mirror.astype(np.float32)}
 
     def host(self, plan: Plan, view: View) -> Region:
-        (y, x), (height, width) = (plan[name][view.index].tolist() for name in ("box_start", "box_shape"))
-        mirror = bool(plan["box_mirror"][view.index] > 0)
-        return Region(box=(y, x, height, width), size=self.size, mirror=mirror, cubic=self.cubic)
+        corner, extent = (plan[name][view.index].tolist() for name in ("box_start", "box_shape"))
+        return self._region(*corner, *extent, mirror=bool(plan["box_mirror"][view.index] > 0))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         start, shape, mirror = (plan[f"box_{part}"][view.index] for part in ("start", "shape", "mirror"))
         box = fn.slice(clip, start=start, shape=shape, axes=(1, 2), out_of_bounds_policy="pad")
-        return fn.resize(
-            box,
-            size=[self.size, self.size],
-            roi_start=fn.stack(np.float32(0), mirror),
-            roi_end=fn.stack(np.float32(1), np.float32(1) - mirror),
-            roi_relative=True,
-            interp_type=interpolation(cubic=self.cubic),
-            antialias=True,
-            minibatch_size=MINIBATCH,
-        )
-
-
-def interpolation(*, cubic: bool) -> types.DALIInterpType:
-    """Return DALI's constant for bicubic or bilinear interpolation."""
-    return types.INTERP_CUBIC if cubic else types.INTERP_LINEAR
+        start, end = fn.stack(np.float32(0), mirror), fn.stack(np.float32(1), np.float32(1) - mirror)
+        return self._resize(box, roi_start=start, roi_end=end, roi_relative=True)

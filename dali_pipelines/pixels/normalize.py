@@ -15,18 +15,12 @@ NORMALIZATIONS = {
 
 
 def normalize(clips: DataNode, *, size: int, kind: str = "imagenet") -> DataNode:
-    """Subtract a mean and divide by a standard deviation.
+    """Subtract a mean and divide by a standard deviation: uint8 (T, size, size, 3) to float32.
 
-    Both backends treat the frames of a clip as one tall picture. On a GPU, `crop_mirror_normalize` gets HWC: its kernel
-    for 8-bit pixels takes no sequences (`GetImplementationKind` in new_crop_mirror_normalize.cu of DALI 2.4). On a
-    CPU, `normalize` with rows instead of pixels as the innermost axis is three times as fast.
-
-    Args:
-        clips: uint8 (T, size, size, 3).
-        kind: a name in NORMALIZATIONS.
-
-    Returns:
-        float32 (T, size, size, 3).
+    `kind` is a name in NORMALIZATIONS. Both backends treat the frames of a clip as one tall picture. On a GPU,
+    `crop_mirror_normalize` gets HWC: its kernel for 8-bit pixels takes no sequences (`GetImplementationKind` in
+    new_crop_mirror_normalize.cu of DALI 2.4). On a CPU, `normalize` with rows instead of pixels as the innermost axis
+    is three times as fast.
     """
     mean, deviation = (255 * np.array(values, np.float32) for values in NORMALIZATIONS[kind])
     if clips.device == "gpu":

@@ -38,14 +38,15 @@ class PastePatches(ClipOperation):
     def schema(self, *, views: int, frames: int) -> Schema:
         patches, size = self.patches, self.size
         return {
-            "patch_start": ((patches, 3), "int32"),
-            "patch_shape": ((patches, 3), "int32"),
-            "patch_mask": ((patches, size, size, 1), "uint8"),
-            "patch_box": ((patches, frames, 4), "int32"),
-            "patch_opacity": ((patches, frames), "float32"),
-            "patch_canvas": ((patches, 2), "int32"),
-            "patch_zoom": ((patches, frames, 2, 3), "float32"),
-            "patch_place": ((patches, frames, 2, 3), "float32"),
+            "patch_start": ((patches, 3), "int32"),  # frame, y and x of the source box
+            "patch_shape": ((patches, 3), "int32"),  # 1, and its height and width
+            "patch_mask": ((patches, size, size, 1), "uint8"),  # in the top left corner
+            "patch_box": ((patches, frames, 4), "int32"),  # y, x, height and width of the box in the clip
+            "patch_opacity": ((patches, frames), "float32"),  # opacity / 255
+            "patch_canvas": ((patches, 2), "int32"),  # its height and width
+            "patch_zoom": ((patches, frames, 2, 3), "float32"),  # maps a canvas to the cut-out source box
+            "patch_place": ((patches, frames, 2, 3), "float32"),  # maps a canvas to the clip
+            # Inside the box, opacity / 255 and 1; outside, one of them is 0.
             "patch_rows": ((patches, frames, size, 1, 1), "float32"),
             "patch_columns": ((patches, frames, 1, size, 1), "float32"),
         }
@@ -56,16 +57,6 @@ class PastePatches(ClipOperation):
 
         A patch has a canvas in every frame: a picture as high and wide as its highest and widest box, with the box at
         the top left. Patches cover few pixels of a clip, so blending on canvases is cheaper than on whole frames.
-
-        Returns:
-            patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
-            patch_mask: uint8 (R, size, size, 1), the mask in the top left corner.
-            patch_box: int32 (R, T, 4), y, x, height and width of the box in the clip.
-            patch_opacity: float32 (R, T), opacity / 255.
-            patch_canvas: int32 (R, 2), height and width of the canvas.
-            patch_zoom, patch_place: float32 (R, T, 2, 3), maps from a canvas to the cut-out source box and to the clip.
-            patch_rows, patch_columns: float32 (R, T, size, 1, 1) and (R, T, 1, size, 1): opacity / 255 and 1 inside the
-                box; outside, one of them is 0.
         """
         order = patches.paste_order
         boxes, opacity = patches.boxes[order], patches.opacity[order]

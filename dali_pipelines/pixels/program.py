@@ -17,14 +17,7 @@ from configs.errors import require
 from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_each, decode_rgb
 from dali_pipelines.pixels.normalize import normalize
-from dali_pipelines.pixels.operation import (
-    ClipOperation,
-    Nodes,
-    Operation,
-    Plan,
-    Schema,
-    View,
-)
+from dali_pipelines.pixels.operation import ClipOperation, Nodes, Operation, Plan, Schema, View
 from dali_pipelines.store.reader import EncodedClip
 
 WORDS = {1: types.UINT8, 2: types.UINT16, 4: types.UINT32, 8: types.UINT64}
@@ -93,16 +86,10 @@ class Program:
         return [view.crop.host(plan, view) for view in self.views]
 
     def host(self, clip: EncodedClip, plan: Plan, *, steps: int) -> NDArray[np.uint8]:
-        """Decode a clip and execute the first `steps` operations of each view.
+        """Decode the clip of a sample and execute the first `steps` operations of each view.
 
-        Args:
-            clip: the frames of the whole sample, in the plan's order.
-
-        Returns:
-            uint8 (frames, size, size, 3), the views concatenated; without steps, whole frames (frames, H, W, 3).
-
-        Raises:
-            ClipError: a frame does not decode, or a crop does not fit into it.
+        Return uint8 (frames, size, size, 3), the views concatenated; without steps, whole frames (frames, H, W, 3).
+        ClipError if a frame does not decode, or a crop does not fit into it.
         """
         if not steps:
             return decode_rgb(clip)
@@ -127,11 +114,8 @@ class Program:
     def dali(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
         """Build the DALI graph of what follows the first `steps` operations of each view.
 
-        Args:
-            frames: uint8 (frames, H, W, 3), what `host` returns.
-
-        Returns:
-            float32 (T, size, size, 3) for each name in `outputs`, its views concatenated.
+        It takes what `host` returns, and makes float32 (T, size, size, 3) for each name in `outputs`, with its views
+        concatenated.
         """
         views, pictures = iter(self.views), {}
         for name, count in self.outputs.items():
@@ -165,11 +149,9 @@ def consecutive_views(
     outputs: Mapping[str, int] | None = None,
     normalization: str = "imagenet",
 ) -> Program:
-    """Create a program of views that are consecutive in the plan's `frames` and have the same operations.
+    """Create a program of views of these lengths, consecutive in the plan's `frames`, all with the same operations.
 
-    Args:
-        lengths: frames of each view.
-        outputs: as in `Program`; None puts all views into `clips`.
+    `outputs` are as in `Program`; None puts all views into `clips`.
     """
     starts, frames = np.cumsum([0, *lengths]).tolist(), sum(lengths)
     views = tuple(

@@ -12,36 +12,44 @@ from dali_pipelines.pixels.conditional import apply_where
 from dali_pipelines.pixels.operation import ClipOperation, Nodes, Operation, Plan, Schema, View
 
 
-class Rot90(ClipOperation):
-    """Rotate by quarter turns, like NumPy's rot90. Plan: `rot90`, float32 (views,), number of turns."""
-
-    geometric = True
-
-    def schema(self, *, views: int, frames: int) -> Schema:
-        return {"rot90": ((views,), "float32")}
-
-    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
-        if turns := int(plan["rot90"][view.index]):
-            kernels.gather(clip, _turned(clip.shape[1], turns))
-
-    def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
-        return _rotate(clip, plan["rot90"][view.index] * np.float32(90))
-
-
 class Rotate(ClipOperation):
     """Rotate by any angle; uncovered corners are black. Plan: `degrees`, float32 (views,)."""
 
     geometric = True
+    angle, unit = "degrees", 1  # the plan's array, and how many degrees one is
 
     def schema(self, *, views: int, frames: int) -> Schema:
-        return {"degrees": ((views,), "float32")}
+        return {self.angle: ((views,), "float32")}
 
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
-        if degrees := float(plan["degrees"][view.index]):
-            kernels.gather(clip, _rotated(clip.shape[1], degrees))
+        if angle := float(plan[self.angle][view.index]):
+            kernels.gather(clip, self.sources(clip.shape[1], angle))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
-        return _rotate(clip, plan["degrees"][view.index] * np.float32(1))
+        def rotated(clip: DataNode, degrees: DataNode) -> DataNode:
+            return fn.rotate(clip, angle=degrees, keep_size=True, interp_type=types.INTERP_NN, fill_value=0)
+
+        degrees = plan[self.angle][view.index] * np.float32(self.unit)
+        return apply_where(degrees != np.float32(0), clip, rotated, degrees)
+
+    def sources(self, size: int, angle: float) -> NDArray[np.int32]:
+        """Return the source position of each pixel, int32 (size, size), counted row by row; -1 where there is none."""
+        middle = np.arange(size) + 0.5 - size / 2
+        sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+        x = np.floor(middle * cosine - middle[:, None] * sine + size / 2).astype(np.int32)
+        y = np.floor(middle * sine + middle[:, None] * cosine + size / 2).astype(np.int32)
+        inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
+        return np.where(inside, y * np.int32(size) + x, np.int32(-1))
+
+
+class Rot90(Rotate):
+    """Rotate by quarter turns, like NumPy's rot90. Plan: `rot90`, float32 (views,), number of turns."""
+
+    angle, unit = "rot90", 90
+
+    def sources(self, size: int, angle: float) -> NDArray[np.int32]:
+        """Return the source position of each pixel, as in `Rotate`."""
+        return _turned(size, int(angle))
 
 
 class Translate(Operation):
@@ -58,24 +66,6 @@ class Translate(Operation):
         return fn.warp_affine(clip, matrix=matrix, inverse_map=False, interp_type=types.INTERP_NN)
 
 
-def _rotate(clip: DataNode, degrees: DataNode) -> DataNode:
-    def rotated(clip: DataNode, degrees: DataNode) -> DataNode:
-        return fn.rotate(clip, angle=degrees, keep_size=True, interp_type=types.INTERP_NN, fill_value=0)
-
-    return apply_where(degrees != np.float32(0), clip, rotated, degrees)
-
-
 @lru_cache(maxsize=8)
 def _turned(size: int, turns: int) -> NDArray[np.int32]:
-    """Return the source position of each pixel, counted row by row."""
     return np.ascontiguousarray(np.rot90(np.arange(size * size, dtype=np.int32).reshape(size, size), turns))
-
-
-def _rotated(size: int, degrees: float) -> NDArray[np.int32]:
-    """Return the source positions for any angle, -1 where there is none."""
-    middle = np.arange(size) + 0.5 - size / 2
-    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
-    x = np.floor(middle * cosine - middle[:, None] * sine + size / 2).astype(np.int32)
-    y = np.floor(middle * sine + middle[:, None] * cosine + size / 2).astype(np.int32)
-    inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    return np.where(inside, y * np.int32(size) + x, np.int32(-1))

@@ -12,16 +12,15 @@ CENTER = np.nextafter(0.5, 0.0)  # just under a half: an odd margin rounds down,
 def scaled_crop(
     video: VideoInfo, *, short_side: int, size: int, y: float, x: float, flip: bool, aspect: float | None = None
 ) -> np.ndarray:
-    """Return the source region of a `size` square crop of a video scaled to `short_side`.
+    """Return the source region of a `size` square crop of a video scaled to `short_side`, float32 (2, 2).
+
+    That is its start and end as (y, x) in source pixels; start x > end x mirrors.
 
     `y` and `x` in [0, 1) place the crop between the first and the last whole-pixel position. The other side of
     the scaled picture is rounded to whole pixels, as in an image resize; with `aspect` it is that multiple of
     the short side, whatever the shape of the video.
 
     The region is moved to the nearest even source pixels, so 4:2:0 pictures can be cut before RGB conversion.
-
-    Returns:
-        float32 (2, 2): the region's start and end as (y, x) in source pixels; start x > end x mirrors.
     """
     scale = short_side / min(video.width, video.height)
     height, width = (max(round(side * scale), size) for side in (video.height, video.width))

@@ -25,15 +25,9 @@ def sample_keys(length: int, rng: np.random.Generator, probs: Sequence[float]) -
 
 
 def interpolate(keys: np.ndarray, values: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Interpolate values at the key frames to every frame.
+    """Interpolate values at the key frames, float (keys, ...), to every frame, float64 (keys[-1] + 1, ...).
 
-    Args:
-        keys: int (keys,), from `sample_keys`.
-        values: float (keys, ...), one value per key.
-        rng: draws one easing per segment, shared by all trailing dimensions; None keeps every segment linear.
-
-    Returns:
-        float64 (keys[-1] + 1, ...).
+    `rng` draws one easing per segment, shared by all trailing dimensions; None keeps every segment linear.
     """
     frames = np.empty((keys[-1] + 1, *values.shape[1:]))
     for (first, last), start, end in zip(pairwise(keys.tolist()), values[:-1], values[1:], strict=True):

@@ -72,6 +72,5 @@ def unrotated(box: Box, turns: int, height: int, width: int) -> Box:
     `height` and `width` are those of the unrotated picture.
     """
     y, x, h, w = box
-    return [(y, x, h, w), (x, width - y - h, w, h), (height - y - h, width - x - w, h, w), (height - x - w, y, w, h)][
-        turns
-    ]
+    ways = (y, x, h, w), (x, width - y - h, w, h), (height - y - h, width - x - w, h, w), (height - x - w, y, w, h)
+    return ways[turns]

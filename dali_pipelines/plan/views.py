@@ -29,7 +29,7 @@ class AspectReference:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What these tasks' recipes say of a view."""
+    """What the recipes of CtP and of its baselines say of a view."""
 
     size: int = 112
     """Side of the square crop, pixels."""

@@ -33,9 +33,8 @@ from dali_pipelines.prepare.settings import add_options, chosen
 from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
 from dali_pipelines.prepare.summary import summary
 from dali_pipelines.store.encode import Encoding
-from dali_pipelines.store.entry import Entry, Stamp
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.storage import is_url

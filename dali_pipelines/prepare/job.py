@@ -19,14 +19,12 @@ from typing import TypeAlias
 
 from tqdm import tqdm
 
-from configs.errors import UserError
 from dali_pipelines.prepare.shards import Packer
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.entry import Entry, Stamp
-from dali_pipelines.store.files import video_path
+from dali_pipelines.store.files import cannot_write, video_path
 from dali_pipelines.store.in_place import leave_in_place
-from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.remux import copy_video
@@ -113,7 +111,7 @@ def store_video(job: Job) -> Record | Failure:
         return Failure(str(error), _passing_cause(error))
     except Exception as error:
         if isinstance(error, OSError) and error.filename in map(str, (job.target, *job.target.parents)):
-            raise UserError(f"cannot write {job.target}: {error.strerror}; the same command continues") from error
+            raise cannot_write(job.target, error) from error
         return Failure(" ".join(f"{type(error).__name__}: {error}".split()), _passing_cause(error))
 
 

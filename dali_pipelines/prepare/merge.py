@@ -36,12 +36,12 @@ def merge(root: Path) -> tuple[Index, int]:
     stored = [part for part, one in zip(parts, done, strict=True) if one["stored"]]
     if not stored:
         raise UserError(f"0 of {counted(done[0]['of'], 'video')} can be used, see {root / QUARANTINE_FILE}")
-    index = joined(root, [Index.load(part.folder(root)) for part in stored])
+    index = combined(root, [Index.load(part.folder(root)) for part in stored])
     index.save()
     return index, len(reasons)
 
 
-def joined(root: Path, indexes: Sequence[Index]) -> Index:
+def combined(root: Path, indexes: Sequence[Index]) -> Index:
     """Combine several indexes into one index of the dataset `root`, sorted by name."""
     records: dict[str, Record] = {}
     labels: dict[str, int] = {}

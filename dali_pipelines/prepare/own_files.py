@@ -7,9 +7,8 @@ from pathlib import Path
 from configs.errors import UserError, first_names
 from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE
-from dali_pipelines.store.entry import Entry
 from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
-from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.journal import Entry, Journal
 
 WAY_OUT = "give another --out, or move it"
 
@@ -38,8 +37,8 @@ def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alon
     if alone:
         own = {os.fspath(video_path(out, name)) for name in journal.known}
         files = (os.path.join(place, name) for place, _, names in os.walk(out / VIDEO_FOLDER) for name in names)
-        videos = (file for file in map(Path, files) if is_video_name(file) and file.name[0] != ".")
-        foreign = next((file for file in videos if os.fspath(file) not in own), None)
+        videos = (file for file in files if is_video_name(file) and os.path.basename(file)[0] != ".")
+        foreign = next((file for file in videos if file not in own), None)
         if foreign is not None:
             raise UserError(f"{foreign} was not made by prepare, but lies among the dataset's own files: {WAY_OUT}")
 

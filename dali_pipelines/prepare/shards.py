@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from configs.errors import UserError
 from configs.words import counted
-from dali_pipelines.store.files import SHARD_FOLDER, replacing, sync, temporary_path, video_path
+from dali_pipelines.store.files import SHARD_FOLDER, cannot_write, replacing, sync, temporary_path, video_path
 from dali_pipelines.store.journal import Journal, Packed
 from dali_pipelines.store.record import Record
 
@@ -93,9 +93,7 @@ class Packer:
         try:
             members = write_shard(self.root / source, self.root, labels)
         except OSError as error:
-            raise UserError(
-                f"cannot write {self.root / source}: {error.strerror}; the same command continues"
-            ) from error
+            raise cannot_write(self.root / source, error) from error
         self.journal.set_shard(source, members)
         _remove_loose(self.root, self.journal, source)
         self._loose, self._bytes = [], 0

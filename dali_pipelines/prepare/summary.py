@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from configs.words import counted
-from dali_pipelines.store.entry import Entry
+from dali_pipelines.store.journal import Entry
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 

@@ -1,13 +1,11 @@
 """Convert frames with FFmpeg's filters to the form that the store encodes."""
 
-import itertools
 import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
 from av.filter import Graph
-from av.filter.context import FilterContext
 from av.sidedata.sidedata import Type
 from av.video.frame import PictureType, VideoFrame
 
@@ -69,9 +67,7 @@ class Converter:
     def __init__(self, *filters: Filter) -> None:
         self.filters = filters
         self._built_for: tuple[object, ...] = ()
-        self._graph: Graph  # kept: its filters do not keep it alive
-        self._source: FilterContext
-        self._sink: FilterContext
+        self._graph: Graph
 
     def __call__(self, frame: VideoFrame, turn: tuple[Filter, ...] = ()) -> VideoFrame:
         """Convert a frame, first by the filters `turn`.
@@ -80,27 +76,22 @@ class Converter:
         """
         kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turn)
         if kind != self._built_for:
-            self._build(frame, turn)
-            self._built_for = kind
-        self._source.push(frame)
-        picture = self._sink.pull()
-        assert isinstance(picture, VideoFrame)
+            self._graph, self._built_for = self._built(frame, turn), kind
+        self._graph.vpush(frame)
+        picture = self._graph.vpull()
         picture.pict_type = PictureType.NONE
         return picture
 
-    def _build(self, frame: VideoFrame, first: tuple[Filter, ...]) -> None:
-        self._graph = Graph()
-        self._graph.threads = 1  # the caller has one process per core
-        self._source = self._graph.add(
-            "buffer",
+    def _built(self, frame: VideoFrame, first: tuple[Filter, ...]) -> Graph:
+        graph = Graph()
+        graph.threads = 1  # the caller has one process per core
+        source = (
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000"
-            f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+            f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
         )
-        self._sink = self._graph.add("buffersink")
-        between = [self._graph.add(name, options) for name, options in (*first, *self.filters)]
-        for before, after in itertools.pairwise([self._source, *between, self._sink]):
-            before.link_to(after)
-        self._graph.configure()
+        chain = (("buffer", source), *first, *self.filters, ("buffersink", ""))
+        graph.link_nodes(*(graph.add(name, options) for name, options in chain)).configure()
+        return graph
 
 
 def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Converter:

@@ -8,7 +8,9 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePath
+from pathlib import Path
+
+from configs.errors import UserError
 
 VIDEO_SUFFIXES = (
     *(".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264"),
@@ -138,6 +140,11 @@ class Appended:
         self.file.close()
 
 
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """Return the error for a file that a command could not write, if the command can be resumed."""
+    return UserError(f"cannot write {path}: {error.strerror}; the same command continues")
+
+
 def named(error: OSError, path: Path) -> OSError:
     """Return an error of the same kind that names `path`."""
     return OSError(error.errno or errno.EIO, error.strerror or str(error), str(path))
@@ -158,6 +165,6 @@ def _digest(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
-def is_video_name(path: PurePath) -> bool:
-    """Tell whether the suffix is that of a video file."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def is_video_name(name: str) -> bool:
+    """Tell whether a name ends in the suffix of a video file."""
+    return name.lower().endswith(VIDEO_SUFFIXES)

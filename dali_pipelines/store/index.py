@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,10 +21,9 @@ from dali_pipelines.store.table import Container, Table
 from dali_pipelines.store.trust import outside, require_inside
 from dali_pipelines.store.units import Units, unpack_units
 
-COLUMNS = (
-    *("labels", "num_frames", "sizes_WH", "fps", "format_ids", "init_sizes", "names", "sources", "software_only"),
-    *("fragments", "class_names", "formats"),
-)
+NUMBERS = ("labels", "num_frames", "sizes_WH", "format_ids", "init_sizes")
+TEXTS = ("names", "sources", "fragments", "software_only")
+"""Columns of `Table` with a row for each video."""
 
 
 @dataclass(frozen=True)
@@ -60,59 +59,43 @@ class Index:
     @property
     def labels(self) -> NDArray[np.int64]:
         """Class ids, -1 for none: int64 (N,)."""
-        return self._column(self.table.labels, np.int64)
+        return self.numbers("labels", np.int64)
 
     @property
     def num_frames(self) -> NDArray[np.int32]:
         """int32 (N,)."""
-        return self._column(self.table.num_frames, np.int32)
+        return self.numbers("num_frames", np.int32)
 
     @property
     def sizes_WH(self) -> NDArray[np.int32]:
         """Width and height: int32 (N, 2)."""
-        return self._column(self.table.sizes_WH, np.int32)
+        return self.numbers("sizes_WH", np.int32)
 
     @property
     def fps(self) -> NDArray[np.float64]:
         """Frames per second: float64 (N,)."""
-        rates: NDArray[np.float64] = self.table.rates[self._column(self.table.rate_ids, np.int64)]
+        rates: NDArray[np.float64] = self.table.rates[self.numbers("rate_ids", np.int64)]
         return rates
 
     @property
     def format_ids(self) -> NDArray[np.int32]:
         """Indices into `formats`: int32 (N,)."""
-        return self._column(self.table.format_ids, np.int32)
-
-    @property
-    def init_sizes(self) -> NDArray[np.int64]:
-        """`Record.init_size` of each video: int64 (N,)."""
-        return self._column(self.table.init_sizes, np.int64)
+        return self.numbers("format_ids", np.int32)
 
     @property
     def names(self) -> Ragged:
         """The names."""
-        return self._taken(self.table.names)
+        return self.texts("names")
 
-    @property
-    def sources(self) -> Ragged:
-        """`Record.source` of each video."""
-        return self._taken(self.table.sources)
+    def numbers(self, column: str, dtype: DTypeLike) -> NDArray[Any]:
+        """Return a column of numbers of the table, cast to `dtype`."""
+        numbers: NDArray[Any] = getattr(self.table, column)
+        return (numbers if self.rows is None else numbers[self.rows]).astype(dtype, copy=False)
 
-    @property
-    def fragments(self) -> Ragged:
-        """The table of each video's fragments (`units`)."""
-        return self._taken(self.table.fragments)
-
-    @property
-    def software_only(self) -> Ragged:
-        """`Record.software_only` of each video."""
-        return self._taken(self.table.software_only)
-
-    def _column(self, column: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-        return (column if self.rows is None else column[self.rows]).astype(dtype, copy=False)
-
-    def _taken(self, column: Ragged) -> Ragged:
-        return column if self.rows is None else column.take(self.rows)
+    def texts(self, column: str) -> Ragged:
+        """Return a column of texts or bytes of the table."""
+        texts: Ragged = getattr(self.table, column)
+        return texts if self.rows is None else texts.take(self.rows)
 
     def _row(self, i: int) -> int:
         """Return the row of video i in the table."""
@@ -170,18 +153,11 @@ class Index:
 
     def container(self, i: int) -> Container:
         """Return how the fragments of video i are stored."""
-        return cast(Container, self._format(i)[2])
+        return self.table.format(self._row(i))[2]
 
     def codec(self, i: int) -> str:
         """Return FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
-        return self._format(i)[0]
-
-    def pix_fmt(self, i: int) -> str:
-        """Return FFmpeg's name of the pixel format: "yuv420p" ..."""
-        return self._format(i)[1]
-
-    def _format(self, i: int) -> list[str]:
-        return self.table.formats.text(int(self.table.format_ids[self._row(i)])).split()
+        return self.table.format(self._row(i))[0]
 
     def select(self, rows: Sequence[int] | NDArray[np.integer | np.bool_]) -> "Index":
         """Select the videos `rows`, in that order, as a new index; class names and ids stay.
@@ -202,8 +178,10 @@ class Index:
 
     def with_columns(self, **columns: Any) -> "Index":
         """Replace columns of the videos' `Table`: labels, class_names, names ..."""
-        own = {name: getattr(self, name) for name in COLUMNS}
-        return replace(self, table=Table.of(**{**own, **columns}), rows=None)
+        numbers = {name: self.numbers(name, np.int64) for name in NUMBERS}
+        texts = {name: self.texts(name) for name in TEXTS}
+        others = {"fps": self.fps, "class_names": self.class_names, "formats": self.formats}
+        return replace(self, table=Table.of(**{**numbers, **texts, **others, **columns}), rows=None)
 
     @classmethod
     def build(

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -19,11 +19,8 @@ MAX_FILES = 10**6
 WEB_PAGE = "text/html"
 QUERY = re.compile("[?#]")
 """Marks links that sort a folder's page."""
-_SPECIAL: dict[str, Callable[[int], bool]] = {
-    "pipe": stat.S_ISFIFO,
-    "socket": stat.S_ISSOCK,
-    "device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-}
+_KINDS = {"d": "folder", "p": "pipe", "s": "socket", "b": "device", "c": "device"}
+"""First letter of a mode as `ls -l` prints it -> kind; any other is a file."""
 
 
 class Entry(NamedTuple):
@@ -82,9 +79,7 @@ def kind(location: str) -> str:
         mode = os.stat(location).st_mode
     except OSError:
         return "broken link" if os.path.islink(location) else ""
-    if stat.S_ISDIR(mode):
-        return "folder"
-    return next((word for word, test in _SPECIAL.items() if test(mode)), "file")
+    return _KINDS.get(stat.filemode(mode)[0], "file")
 
 
 def size_and_time(url: str) -> tuple[int, int]:

@@ -38,4 +38,4 @@ def why_no_index(root: Path | str) -> str:
 def _is_source(path: Path) -> bool:
     """Tell whether a file is a video or one of numbered pictures, by its name."""
     picture = PICTURE.fullmatch(path.name)
-    return is_video_name(path) or bool(picture and picture["number"])
+    return is_video_name(path.name) or bool(picture and picture["number"])

@@ -24,7 +24,7 @@ NVDEC_MIN: dict[str, tuple[int, int]] = {
 MIN_SURFACES = 2
 """Fewest surfaces a header may ask for. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
 
-_CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces and just one kind of key frame
+CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces and just one kind of key frame
 
 
 def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragment]) -> str:
@@ -32,15 +32,15 @@ def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragme
 
     Checks the surfaces, and whether each fragment begins with an IDR picture, but not size and pixel format.
     """
-    if codec not in _CONFIGS:
+    if codec not in CONFIGS:
         return ""
     with path.open("rb") as file:
-        config = decoder_config(memoryview(file.read(init_size)), _CONFIGS[codec])
+        config = decoder_config(memoryview(file.read(init_size)), CONFIGS[codec])
         for sps in read_sps(codec, config):
             if (surfaces := sps.fewest_surfaces) < MIN_SURFACES:
                 return f"its header asks for {surfaces} surface, {MIN_SURFACES} are needed ({sps})"
         for fragment in fragments:
-            if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)), fragment.frames)))):
+            if not is_idr(codec, config, file.read(fragment.size), fragment.frames):
                 return f"the key frame of the fragment at byte {fragment.offset} is no IDR picture"
     return ""
 
@@ -75,13 +75,14 @@ def nal_type(codec: str, header: int) -> int:
     return header & 0x1F if codec == "h264" else header >> 1 & 0x3F
 
 
-def is_idr(codec: str, config: bytes | None, packet: bytes) -> bool:
-    """Tell whether a packet starts a new coded sequence: an IDR picture, or a key frame of another codec.
+def is_idr(codec: str, config: bytes | None, fragment: bytes, frames: int) -> bool:
+    """Tell whether a fragment begins with an IDR picture, or with a key frame of a codec that has just one kind.
 
     Each NAL unit follows its length, whose size is in `config`, the body of an avcC or hvcC box.
     """
-    if codec not in ("h264", "hevc") or not config:
+    if not config:
         return True
+    packet = bytes(next(samples(memoryview(fragment), frames)))
     length_size = (config[4 if codec == "h264" else 21] & 3) + 1
     at = 0
     while at + length_size < len(packet):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
@@ -73,7 +72,7 @@ def table_of(records: Mapping[str, Record], *, labels: Mapping[str, int] | None,
 def record_at(table: Table, row: int) -> Record:
     """Return the record of a row, without the notes, which a table does not keep."""
     width, height = table.sizes_WH[row].tolist()
-    codec, pix_fmt, container = table.formats.text(int(table.format_ids[row])).split()
+    codec, pix_fmt, container = table.format(row)
     return Record(
         num_frames=int(table.num_frames[row]),
         width=width,
@@ -83,7 +82,7 @@ def record_at(table: Table, row: int) -> Record:
         pix_fmt=pix_fmt,
         init_size=int(table.init_sizes[row]),
         fragments=PackedFragments(table.fragments[row].tobytes()),
-        container=cast(Container, container),
+        container=container,
         source=table.sources.text(row),
         software_only=table.software_only.text(row),
     )

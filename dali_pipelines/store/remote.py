@@ -40,10 +40,11 @@ Ask = Callable[[AbstractFileSystem, list[Request]], list[Any]]
 
 
 class RemoteFiles:
-    """Files of one scheme."""
+    """Files of one scheme; UserError if fsspec does not know it or a package is missing."""
 
     def __init__(self, scheme: str) -> None:
         self.scheme = SAME.get(scheme, scheme)
+        filesystem(self.scheme)
         self._silent: dict[str, tuple[int, float]] = {}
         """Server -> its number of consecutive unanswered reads, and when the last one failed."""
 
@@ -136,17 +137,14 @@ def blocks_of(spans: Sequence["Span"]) -> Iterator[list["Span"]]:
 
 
 def remote(location: str) -> RemoteFiles:
-    """Return the files of a URL's scheme; UserError if fsspec does not know it or a package is missing."""
+    """Return the files of a URL's scheme; UserError as in `RemoteFiles`."""
     try:
         return _remote(location.partition("://")[0])
     except UserError as error:
         raise UserError(f"{location}: {error}") from error
 
 
-@lru_cache
-def _remote(scheme: str) -> RemoteFiles:
-    filesystem(scheme)
-    return RemoteFiles(scheme)
+_remote = lru_cache(RemoteFiles)
 
 
 def filesystem(scheme: str) -> AbstractFileSystem:

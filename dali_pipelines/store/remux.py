@@ -1,20 +1,20 @@
 """Store a video without re-encoding: copy its packets into fragments."""
 
-import io
 from pathlib import Path
 
-import av
+import numpy as np
 from av.error import FFmpegError
 
-from dali_pipelines.decode.packets import demux, set_up, strict_options
+from dali_pipelines.decode import packets
 from dali_pipelines.decode.rgb import RgbConverter
 from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.encoders import open_output
 from dali_pipelines.store.files import replacing
-from dali_pipelines.store.fmp4 import Fragment, read_layout
+from dali_pipelines.store.fmp4 import Fragment, decoder_config, read_layout
 from dali_pipelines.store.in_place import WAY_OUT, checksum, decode_all, record_of
-from dali_pipelines.store.nvdec import is_idr
+from dali_pipelines.store.nvdec import CONFIGS, is_idr
 from dali_pipelines.store.place import Place
+from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.source import Source, VideoError
 
@@ -40,7 +40,7 @@ def copy_video(path: Path, source: Place | Path) -> Record:
         with replacing(path) as temporary:
             _copy_packets(temporary, source)
             init_size, fragments = read_layout(temporary)
-            closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.checksums)
+            closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.checksums, video.codec)
         return record_of(video, pictures, init_size, closed)
 
 
@@ -50,8 +50,10 @@ def _copy_packets(path: Path, source: Place | Path) -> None:
         open_output(path, "mp4", {"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
     ):
         stream = container.add_stream_from_template(video.stream, opaque=True)
-        packets = [(packet, packet.pts) for packet in demux(video.container, video.stream) if packet.pts is not None]
-        for (packet, _), decode_time in zip(packets, _decode_times([shown for _, shown in packets]), strict=True):
+        found = packets.demux(video.container, video.stream)
+        stamped = [(packet, packet.pts) for packet in found if packet.pts is not None]
+        times = _decode_times([shown for _, shown in stamped])
+        for (packet, _), decode_time in zip(stamped, times, strict=True):
             packet.stream, packet.dts = stream, decode_time
             try:
                 container.mux(packet)
@@ -70,18 +72,20 @@ def _decode_times(shown: list[int]) -> list[int]:
 
 
 def _closed_fragments(
-    data: bytes, init_size: int, fragments: tuple[Fragment, ...], checksums: list[int]
+    data: bytes, init_size: int, fragments: tuple[Fragment, ...], checksums: list[int], codec: str
 ) -> tuple[Fragment, ...]:
-    """Join fragments where needed for each to decode independently to its part of `checksums`."""
+    """Join fragments where needed for each to decode independently, as a clip, to its part of `checksums`."""
     closed: list[Fragment] = []
+    config = decoder_config(memoryview(data)[:init_size], CONFIGS[codec]) if codec in CONFIGS else None
     end = len(checksums)
     tail = 0  # bytes of later fragments that do not decode without this one
     frames = 0
     for fragment in reversed(fragments):
         size, frames = fragment.size + tail, frames + fragment.frames
-        chunk = data[:init_size] + data[fragment.offset : fragment.offset + size]
-        must_be_idr = fragment is not fragments[0]  # the first is never decoded after another
-        if _decode_alone(chunk, must_be_idr) == checksums[max(end - frames, 0) : end]:
+        chunk = data[fragment.offset : fragment.offset + size]
+        # The first is never decoded after another.
+        alone = fragment is fragments[0] or is_idr(codec, config, chunk, frames)
+        if alone and _checksums(data[:init_size], chunk, frames) == checksums[max(end - frames, 0) : end]:
             closed.append(Fragment(fragment.offset, size, frames))
             end, tail, frames = end - frames, 0, 0
         else:
@@ -91,18 +95,12 @@ def _closed_fragments(
     return tuple(reversed(closed))
 
 
-def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
-    """Return the frame checksums of a small file; none if it lacks a required IDR picture or does not decode."""
+def _checksums(init: bytes, fragment: bytes, frames: int) -> list[int]:
+    """Return the checksums of a fragment's frames; none if it does not decode."""
+    data, numbers = np.frombuffer(init + fragment, np.uint8), np.arange(frames, dtype=np.int32)
     to_rgb = RgbConverter()
     try:
-        with av.open(io.BytesIO(chunk), metadata_errors="replace") as container:
-            stream = container.streams.video[0]
-            set_up(stream.codec_context)
-            stream.codec_context.options = strict_options(stream.codec_context.name)  # as for clips
-            packets = container.demux(stream)
-            first = next(packets)
-            if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
-                return []
-            return [checksum(to_rgb(frame)) for packet in (first, *packets) for frame in packet.decode()]
-    except (FFmpegError, StopIteration):
+        clip = EncodedClip(data, numbers, len(init), [(len(fragment), frames)])
+        return [checksum(to_rgb(frame)) for frame in packets.frames(clip)]
+    except (FFmpegError, ValueError):
         return []

@@ -4,7 +4,7 @@ import mmap
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ from dali_pipelines.store.ragged import Ragged, narrowed
 
 VERSION = 2
 MAX_CLASSES = 1 << 20
-MAX_PIXELS = (1 << 16) - 1
-"""Per side."""
+MAX_SIDE = (1 << 16) - 1  # pixels
 
 Column = NDArray[Any]
 
@@ -108,6 +107,11 @@ class Table:
         table = cls(**columns, origin=origin)
         return table.checked() if check else table
 
+    def format(self, row: int) -> tuple[str, str, Container]:
+        """Return the codec, the pixel format and the container of a row."""
+        codec, pix_fmt, container = self.formats.text(int(self.format_ids[row])).split()
+        return codec, pix_fmt, cast(Container, container)
+
     def write(self, file: BinaryIO) -> None:
         """Write the columns as an .npz file."""
         arrays: dict[str, Column] = {"version": np.array([VERSION])}
@@ -134,7 +138,7 @@ class Table:
         for name, least, most in (
             ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MAX_CLASSES),
             ("num_frames", 1, 2**31 - 1),
-            ("sizes_WH", 1, MAX_PIXELS),
+            ("sizes_WH", 1, MAX_SIDE),
             ("rate_ids", 0, len(self.rates) - 1),
             ("format_ids", 0, len(self.formats) - 1),
             ("init_sizes", 0, 2**31 - 1),

@@ -86,6 +86,12 @@ class Annotations:
     """bool (views, rows, columns): cells of each view that are hidden from the network."""
 
 
+def caption(frames: np.ndarray, *, mirrored: bool = False) -> str:
+    """Say which frames a view shows, and whether it is mirrored: "frames 3 to 18, mirrored"."""
+    which = f"frame {frames[0]}" if frames[0] == frames[-1] else f"frames {frames[0]} to {frames[-1]}"
+    return f"{which}, mirrored" if mirrored else which
+
+
 @dataclass(frozen=True)
 class Task:
     """A task with its settings. It pickles by name, so it can be sent to worker processes."""

@@ -13,7 +13,7 @@ from dali_pipelines.plan.boxes import random_box
 from dali_pipelines.plan.color_map import IDENTITY, ColorMap
 from dali_pipelines.plan.jitter import jitter, random_gray
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.tasks import Annotations
+from dali_pipelines.tasks import Annotations, caption
 
 VIEWS = ("clip 1", "clip 2", "still 1", "still 2")
 AREA = (0.5, 1.0)  # share of the picture that a crop takes
@@ -118,9 +118,5 @@ def batch_schema(cfg: Config) -> Schema:
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames each view shows, and whether it is mirrored."""
-    shown = np.split(plan["frames"], np.cumsum(cfg.lengths)[:-1])
-    captions = []
-    for name, frames, mirror in zip(VIEWS, shown, plan["box_mirror"], strict=True):
-        which = f"frame {frames[0]}" if frames[0] == frames[-1] else f"frames {frames[0]} to {frames[-1]}"
-        captions.append(f"{name}: {which}{', mirrored' * int(mirror)}")
-    return Annotations(captions)
+    views = zip(VIEWS, np.split(plan["frames"], np.cumsum(cfg.lengths)[:-1]), plan["box_mirror"], strict=True)
+    return Annotations([f"{name}: {caption(frames, mirrored=flip > 0)}" for name, frames, flip in views])

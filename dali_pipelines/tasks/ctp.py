@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from configs.checks import check_steps
+from configs.checks import check_steps, check_view
 from configs.errors import require
 from dali_pipelines.pixels.color import BrightnessContrast, Recolor
 from dali_pipelines.pixels.crop import CropResize
@@ -16,7 +16,8 @@ from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.jitter import hue_saturation, varying
 from dali_pipelines.plan.patches import draw_patches
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.tasks import Annotations
+from dali_pipelines.plan.views import ViewSettings
+from dali_pipelines.tasks import Annotations, caption
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,13 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ViewSettings):
     """The plan of CtP; the defaults are the original's (specs/ctp.md 1.1)."""
 
     num_frames: int = 16
     """Frames of a clip, T."""
-    size: int = 112
-    """Side of the square crop, pixels."""
     strides: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Frame steps to draw from."""
-    short_sides: tuple[int, ...] = (112, 128, 144)
-    """Short sides, in pixels, that the video is scaled to before the crop."""
-    flip_prob: float = 0.5
-    """Probability of mirroring the clip left to right."""
     patches: int = 3
     """Patches in a clip, R."""
     velocity: float = 3.0
@@ -54,13 +49,12 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for something to move")
-        require(self.size >= 16, "size", self.size, "at least 16 pixels")
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         check_steps("strides", self.strides)
-        check_steps("short_sides", self.short_sides)
         require(
             1 <= self.patches <= 100, "patches", self.patches, "from 1 to 100: each is an operation of DALI's graph"
         )
-        for key, most in {"flip_prob": 1, "visible_prob": 1, "velocity": self.size, "growth": 1}.items():
+        for key, most in {"visible_prob": 1, "velocity": self.size, "growth": 1}.items():
             require(0 <= getattr(self, key) <= most, key, getattr(self, key), f"from 0 to {most}")
 
 
@@ -111,6 +105,5 @@ def batch_schema(cfg: Config) -> Schema:
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Show the boxes of the patches, and say which frames these are."""
-    frames, flipped = plan["frames"], plan["crop_start"][0, 1] > plan["crop_end"][0, 1]
-    caption = f"frames {frames[0]} to {frames[-1]}{', mirrored' * bool(flipped)}"
-    return Annotations([caption], boxes=plan["boxes"][None])
+    mirrored = plan["crop_start"][0, 1] > plan["crop_end"][0, 1]
+    return Annotations([caption(plan["frames"], mirrored=mirrored)], boxes=plan["boxes"][None])

@@ -15,7 +15,7 @@ from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.jitter import frame_colors
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.tasks import Annotations
+from dali_pipelines.tasks import Annotations, caption
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,28 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Config(Blocks):
-    """The plan of DPC; the defaults are the original's for UCF101 at 128 pixels."""
+class SquareCrop:
+    """One crop for all frames; CPC + Transformer has it too."""
 
     short_sides: tuple[int, ...] = (240,)
     """Short sides, in pixels, that the video is scaled to before the crop."""
     crop_size: int = 224
     """Side of the square crop in the scaled video, pixels."""
+    flip_prob: float = 0.5
+    """Probability of mirroring all frames left to right."""
+
+    def draw_square(self, video: VideoInfo, rng: np.random.Generator) -> np.ndarray:
+        """Draw a crop, float32 (2, 2) as in `plan.crops`."""
+        return random_crop(video, rng, short_sides=self.short_sides, size=self.crop_size, flip_prob=self.flip_prob)
+
+
+@dataclass(frozen=True)
+class Config(SquareCrop, Blocks):
+    """The plan of DPC; the defaults are the original's for UCF101 at 128 pixels."""
+
     area: tuple[float, float] | None = None
     """Smallest and largest share of the picture that a crop of any shape takes, as on Kinetics; short_sides and
     crop_size are then ignored. null crops squares of crop_size."""
-    flip_prob: float = 0.5
-    """Probability of mirroring all blocks left to right."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,28 +81,25 @@ def min_frames(cfg: Blocks) -> int:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """Draw the arrays of one sample, as in `Task.plan_schema`: one crop for all frames, colors for each.
-
-    As in the original, no clip reaches the last `stride` frames of a video.
-    """
-    crop = draw_crop(video, rng, cfg)
-    frames = random_clip(
-        video.num_frames, rng, length=cfg.length, strides=(cfg.stride,), jitter=False, unused=cfg.stride
-    )
-    return {
-        "frames": frames,
-        **CropResize.arrays([crop]),
-        **Recolor.arrays(frame_colors(rng, cfg.length)),
-    }
-
-
-def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.ndarray:
-    """Draw a crop, float32 (2, 2) as in `plan.crops`."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`: one crop for all frames, colors for each."""
     if cfg.area is None:
-        return random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.crop_size, flip_prob=cfg.flip_prob)
-    y, x, height, width = random_box(video.height, video.width, rng, area=cfg.area)
-    left, right = (x + width, x) if rng.random() < cfg.flip_prob else (x, x + width)
-    return np.array([[y, left], [y + height, right]], np.float32)
+        crop = cfg.draw_square(video, rng)
+    else:
+        y, x, height, width = random_box(video.height, video.width, rng, area=cfg.area)
+        left, right = (x + width, x) if rng.random() < cfg.flip_prob else (x, x + width)
+        crop = np.array([[y, left], [y + height, right]], np.float32)
+    return colored_clip(video, rng, crop, length=cfg.length, stride=cfg.stride)
+
+
+def colored_clip(
+    video: VideoInfo, rng: np.random.Generator, crop: np.ndarray, *, length: int, stride: int
+) -> dict[str, np.ndarray]:
+    """Draw the arrays of a clip with a given crop, and with colors of its own for each frame.
+
+    As in the originals of DPC and CPC + Transformer, no clip reaches the last `stride` frames of a video.
+    """
+    frames = random_clip(video.num_frames, rng, length=length, strides=(stride,), jitter=False, unused=stride)
+    return {"frames": frames, **CropResize.arrays([crop]), **Recolor.arrays(frame_colors(rng, length))}
 
 
 def program(cfg: Blocks) -> Program:
@@ -108,4 +115,4 @@ def batch_schema(cfg: Blocks) -> Schema:
 def annotate(plan: dict[str, np.ndarray], cfg: Blocks) -> Annotations:
     """Say which frames each block has."""
     blocks = plan["frames"].reshape(cfg.num_blocks, cfg.num_frames)
-    return Annotations([f"block {number}, frames {block[0]} to {block[-1]}" for number, block in enumerate(blocks, 1)])
+    return Annotations([f"block {number}, {caption(block)}" for number, block in enumerate(blocks, 1)])

@@ -3,6 +3,8 @@
 A video with more views than fit into one sample has several samples, its `parts`.
 """
 
+from functools import partial
+
 import numpy as np
 
 from dali_pipelines.pixels.color import Recolor
@@ -15,7 +17,7 @@ from dali_pipelines.plan.frames import uniform_clips, window_starts
 from dali_pipelines.plan.jitter import jitter
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Annotations, Task
+from dali_pipelines.tasks import Annotations, Task, caption
 from dali_pipelines.tasks.recognition import Config
 
 MAX_VIEWS = 16  # in one sample: bounds its memory
@@ -47,14 +49,8 @@ def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
     places = CROPS[cfg.test.crops]
     if cfg.test.crops == "three" and video.width < video.height:
         places = [(x, y, flip) for y, x, flip in places]
-    return np.stack(
-        [
-            scaled_crop(
-                video, short_side=cfg.test.short_side, size=cfg.size, y=y, x=x, flip=flip, aspect=cfg.reference.aspect
-            )
-            for y, x, flip in places
-        ]
-    )
+    crop = partial(scaled_crop, short_side=cfg.test.short_side, size=cfg.size, aspect=cfg.reference.aspect)
+    return np.stack([crop(video, y=y, x=x, flip=flip) for y, x, flip in places])
 
 
 def crops_count(cfg: Config) -> int:
@@ -119,4 +115,4 @@ def batch_schema(cfg: Config) -> Schema:
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames each view has."""
     clips = plan["frames"].reshape(-1, cfg.num_frames)
-    return Annotations([f"frames {clip[0]} to {clip[-1]}" for clip in clips] * crops_count(cfg))
+    return Annotations([caption(clip) for clip in clips] * crops_count(cfg))

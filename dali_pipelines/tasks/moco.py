@@ -13,7 +13,7 @@ from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import AspectReference, ViewSettings, baseline_view
-from dali_pipelines.tasks import Annotations
+from dali_pipelines.tasks import Annotations, caption
 
 VIEWS = ("query", "key")
 
@@ -62,10 +62,6 @@ def batch_schema(cfg: Config) -> Schema:
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames each view shows, and whether it is mirrored."""
     clips = plan["frames"].reshape(len(VIEWS), cfg.num_frames)
-    mirrored = plan["crop_start"][:, 1] > plan["crop_end"][:, 1]
-    return Annotations(
-        [
-            f"{name}: frames {clip[0]} to {clip[-1]}{', mirrored' * bool(flip)}"
-            for name, clip, flip in zip(VIEWS, clips, mirrored, strict=True)
-        ]
-    )
+    flips = plan["crop_start"][:, 1] > plan["crop_end"][:, 1]
+    views = zip(VIEWS, clips, flips, strict=True)
+    return Annotations([f"{name}: {caption(clip, mirrored=flip)}" for name, clip, flip in views])

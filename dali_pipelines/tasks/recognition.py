@@ -19,7 +19,7 @@ from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.jitter import jitter, mild_jitter
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import AspectReference
-from dali_pipelines.tasks import Annotations
+from dali_pipelines.tasks import Annotations, caption
 
 MOST_CLIPS = 1000
 """Largest number of clips of a video in a test."""
@@ -159,5 +159,4 @@ def batch_schema(cfg: Config) -> Schema:
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames the clip has."""
-    frames = plan["frames"]
-    return Annotations([f"frames {frames[0]} to {frames[-1]}"] * cfg.repeats)
+    return Annotations([caption(plan["frames"])] * cfg.repeats)

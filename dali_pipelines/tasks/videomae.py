@@ -16,7 +16,7 @@ from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.boxes import multi_scale_box
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.tasks import Annotations
+from dali_pipelines.tasks import Annotations, caption
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,6 @@ def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
 
 def shade(plan: dict[str, np.ndarray], cfg: MaskedClip, *, hidden: np.ndarray, count: str) -> Annotations:
     """Say which frames the clip has and how many cells are hidden, and shade those in `hidden`."""
-    frames, side = plan["frames"], cfg.size // cfg.patch
-    caption = f"frames {frames[0]} to {frames[-1]}; {count} of {cfg.cells} cells hidden"
-    return Annotations([caption], shaded=np.isin(np.arange(cfg.cells), hidden).reshape(1, side, side))
+    side = cfg.size // cfg.patch
+    text = f"{caption(plan['frames'])}; {count} of {cfg.cells} cells hidden"
+    return Annotations([text], shaded=np.isin(np.arange(cfg.cells), hidden).reshape(1, side, side))

@@ -17,6 +17,7 @@ from bench.faults.killer import living_workers
 from configs.errors import UserError
 from dali_pipelines import limits
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.samples import ATTEMPTS, Sample, SampleSource
 from dali_pipelines.tasks import Task, ctp, recognition
 
 pytestmark = pytest.mark.slow
@@ -201,6 +202,22 @@ def test_a_dataset_without_its_videos_ends_the_run(own_store, decoder):
     message = rf"^{root}: 20 videos in a row could not be read \(cannot read {root}/videos/.*Run `clipfeed prepare`"
     with pytest.raises(UserError, match=message):
         epoch(ClipLoader(own_store, CTP, batch_size=4, decoder=decoder))
+
+
+def test_a_storage_that_fails_for_a_moment_changes_no_batch(vp9_store, monkeypatch):
+    """No stand-in of the first sample could be read; by the time that this was noticed, all could, and it was zeros."""
+    expected = epoch(ClipLoader(vp9_store, CTP, batch_size=4, decoder="pyav"))
+    read, failures = SampleSource.read, iter(range(ATTEMPTS))
+
+    def failing_at_first(*args: Any) -> Sample:
+        if next(failures, None) is not None:
+            raise OSError("the server does not answer")
+        return read(*args)
+
+    monkeypatch.setattr(SampleSource, "read", failing_at_first)
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, decoder="pyav")
+    assert all(same(a, b) for a, b in zip(epoch(loader), expected, strict=True))
+    assert loader.unreadable == {}
 
 
 @pytest.mark.parametrize("idle", [False, True])

@@ -22,7 +22,7 @@ def stored(out):
 
 
 def start(source, out, workers=1, *options, new_session=False):
-    command = [sys.executable, "-m", "dali_pipelines.prepare", source, "--out", out, "--workers", workers, *options]
+    command = [sys.executable, "-m", "clipfeed", "prepare", source, "--out", out, "--workers", workers, *options]
     return subprocess.Popen(
         [*map(str, command), "--short-side", "32"],
         stderr=subprocess.PIPE,

@@ -57,7 +57,7 @@ def test_as_many_other_videos_are_refused(vp9_store, how):
 
 
 def test_a_dataset_prepared_again_is_accepted_with_a_warning(vp9_store):
-    sizes = vp9_store.init_sizes.copy()
+    sizes = vp9_store.numbers("init_sizes", np.int64).copy()
     sizes[3] += 1
     again = vp9_store.with_columns(init_sizes=sizes)
     (warning,) = check(saved(IDENTITY | dataset_facts(vp9_store)), IDENTITY | dataset_facts(again))
@@ -81,7 +81,7 @@ def test_another_number_of_videos_is_refused_with_the_list_to_go_back_to():
     ],
 )
 def test_dataset_facts_differ_if_one_number_differs(vp9_store, column, fact):
-    numbers = getattr(vp9_store, column).copy()
+    numbers = vp9_store.numbers(column, np.int64).copy()
     numbers[3] += 2
     ours, theirs = dataset_facts(vp9_store), dataset_facts(vp9_store.with_columns(**{column: numbers}))
     assert {name for name in ours if ours[name] != theirs[name]} == {fact}

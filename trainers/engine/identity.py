@@ -11,6 +11,7 @@ import nvidia.dali
 import yaml
 from numpy.typing import NDArray
 
+from configs.convert import flat
 from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
@@ -35,7 +36,7 @@ def dataset_facts(index: Index) -> dict[str, object]:
     return {
         "videos": len(index),
         **{key: hashlib.sha256(text.encode()).hexdigest()[:16] for key, text in texts.items()},
-        PLACES: _digest(index.init_sizes, index.sources, index.fragments),
+        PLACES: _digest(index.numbers("init_sizes", np.int64), index.texts("sources"), index.texts("fragments")),
         "videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names)),
         "videos.sizes": _digest(index.sizes_WH, index.fps),
     }
@@ -109,11 +110,3 @@ def changed_options(before: str, after: str) -> list[str]:
     old, new = flat(yaml.safe_load(before)), flat(yaml.safe_load(after))
     changed = [key for key in new if key in old and old[key] != new[key] and key != "work_dir"]
     return [f"{key}: {old[key]} -> {new[key]}" for key in changed]
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten a nested mapping to dotted keys."""
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return values

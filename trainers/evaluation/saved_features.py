@@ -123,7 +123,7 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
     facts = [RULE, sha256, dataclasses.asdict(cfg), root, index.names.texts()]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(index.num_frames.tobytes())
-    fragments = index.fragments
+    fragments = index.texts("fragments")
     for row in range(len(index)):
         digest.update(fragments[row].tobytes())
     return digest.hexdigest()[:32]

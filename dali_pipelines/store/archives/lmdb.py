@@ -6,7 +6,7 @@ LMDB 0.9): 64-bit, little-endian.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -161,25 +161,23 @@ def elements(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int]]:
     Callers may seek between elements. ValueError if it is no such list, or cut off. Source:
     github.com/msgpack/msgpack/blob/master/spec.md.
     """
-    kind, at = _number(file, begin, 1, end)
-    if kind in _ARRAYS:
-        count, at = _number(file, at, _ARRAYS[kind], end)
-    elif 0x90 <= kind <= 0x9F:
-        count = kind & 0xF
-    else:
-        raise ValueError(f"is no list: it begins with {kind:#04x}")
+    count, at = _length(file, begin, end, _ARRAYS, range(0x90, 0xA0), "is no list: it")
     for i in range(count):
-        kind, at = _number(file, at, 1, end)
-        if kind in _LENGTHS:
-            length, at = _number(file, at, _LENGTHS[kind], end)
-        elif 0xA0 <= kind <= 0xBF:
-            length = kind & 0x1F
-        else:
-            raise ValueError(f"is no list of bytes: element {i} begins with {kind:#04x}")
+        length, at = _length(file, at, end, _LENGTHS, range(0xA0, 0xC0), f"is no list of bytes: element {i}")
         if at + length > end:
             raise ValueError(f"is cut off: element {i} claims {length} bytes, {end - at} are left")
         yield at, at + length
         at += length
+
+
+def _length(file: BinaryIO, at: int, end: int, long: Mapping[int, int], short: range, what: str) -> tuple[int, int]:
+    """Read a length after its type, or within that if it is a `short` one; return it and where it ends."""
+    kind, at = _number(file, at, 1, end)
+    if kind in short:
+        return kind - short.start, at
+    if kind not in long:
+        raise ValueError(f"{what} begins with {kind:#04x}")
+    return _number(file, at, long[kind], end)
 
 
 def _number(file: BinaryIO, at: int, length: int, end: int) -> tuple[int, int]:

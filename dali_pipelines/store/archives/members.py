@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dali_pipelines.store.files import VIDEO_SUFFIXES
+from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.place import PICTURE, Place, Series
 from dali_pipelines.store.source import VideoError
 
@@ -58,17 +58,16 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
             )
         name = posixpath.normpath(member.name)
         folder, _, base = name.rpartition("/")
-        picture = PICTURE.fullmatch(base) is not None
-        hidden = "/." in f"/{name}" or name.startswith("__MACOSX")
-        if hidden or not (picture or base.lower().endswith(VIDEO_SUFFIXES)):
-            others[PurePosixPath(base).suffix or "none"] += not hidden
+        if "/." in f"/{name}" or name.startswith("__MACOSX"):
             continue
-        if picture:
+        if PICTURE.fullmatch(base):
             if member.fault:
                 raise VideoError(f"its member {name!r} {member.fault}")
             folders[folder][base] = member
-        else:
+        elif is_video_name(base):
             files[name] = member
+        else:
+            others[PurePosixPath(base).suffix or "none"] += 1
     videos = {}
     for name, member in files.items():
         parts = np.array([[member.begin, member.size, 0]], np.int64)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from dali_pipelines.store.archives.members import Contents, Member, contents
-from dali_pipelines.store.files import VIDEO_SUFFIXES
+from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.reader import MAX_INFLATED
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import open_ranged
@@ -36,7 +36,7 @@ def _members(file: BinaryIO) -> Iterator[Member]:
             fault = f"is compressed by method {info.compress_type}, and not stored or deflated: unpack the zip"
         elif info.file_size > MAX_INFLATED and _WAYS[info.compress_type]:
             fault = f"claims to inflate to {info.file_size} bytes, {MAX_INFLATED} are the most"
-        elif name.lower().endswith(VIDEO_SUFFIXES):
+        elif is_video_name(name):
             if info.compress_type == zipfile.ZIP_DEFLATED:
                 fault = "is a deflated video, of which no part can be read: unpack the zip, or make it with `zip -0`"
             else:

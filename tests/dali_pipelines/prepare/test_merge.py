@@ -12,7 +12,7 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.prepare.engines import ENGINES
-from dali_pipelines.prepare.merge import joined, merge
+from dali_pipelines.prepare.merge import combined, merge
 from dali_pipelines.prepare.parts import missing
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
@@ -107,7 +107,7 @@ def test_concatenated_indexes_equal_the_index_of_all_records(tmp_path):
     split = [{name: record for name, record in records.items() if int(name[1]) % 4 == part} for part in range(4)]
     parts = [Index.build(tmp_path, of, **classes) for of in split]
     assert len({part.formats for part in parts}) > 1
-    joined(tmp_path, parts).save()
+    combined(tmp_path, parts).save()
     assert (tmp_path / "index.npz").read_bytes() == (tmp_path / "whole" / "index.npz").read_bytes()
 
 

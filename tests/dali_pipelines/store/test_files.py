@@ -14,10 +14,9 @@ from dali_pipelines.datasets.fates import write_reasons
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store import encoders
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.entry import Entry, Stamp
 from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing, temporary_path, write_csv, write_file
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video

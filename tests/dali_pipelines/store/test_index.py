@@ -32,7 +32,7 @@ def index(tmp_path):
 
 def facts(index):
     return [
-        (index.info(i), index.path(i), index.codec(i), index.pix_fmt(i), index.units(i).ends.tolist())
+        (index.info(i), index.path(i), index.codec(i), index.record(i).pix_fmt, index.units(i).ends.tolist())
         for i in range(len(index))
     ]
 
@@ -43,7 +43,7 @@ def test_rows_are_sorted_by_name_and_match_the_records(index, tmp_path):
     assert index.path(0) == tmp_path / "videos" / "jump" / "a.mp4"
     assert str(index.path(1)) == "/elsewhere/x.avi"
     assert [index.codec(i) for i in range(3)] == ["vp9", "mpeg4", "vp9"]
-    assert [index.pix_fmt(i) for i in range(3)] == ["yuv420p", "yuv444p", "yuv420p"]
+    assert [index.record(i).pix_fmt for i in range(3)] == ["yuv420p", "yuv444p", "yuv420p"]
     assert index.units(2).ends.tolist() == [15, 35]
     assert index.units(0).frame_ends.tolist() == [1, 2, 3]
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from dali_pipelines.store.entry import Entry, Stamp
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.record import Record
 from dali_pipelines.workers import Pool
 
@@ -99,7 +98,7 @@ def test_a_shared_path_is_stored_once(tmp_path):
     Index.build(tmp_path, {f"{number:05d}": shard for number in range(10_000)}).save()
     index = Index.load(tmp_path)
     assert index.location(9_999) == source
-    assert index.select([7, 3]).sources.texts() == (source, source)
+    assert index.select([7, 3]).texts("sources").texts() == (source, source)
     assert (tmp_path / "index.npz").stat().st_size < 10_000 * len(source) / 20
 
 

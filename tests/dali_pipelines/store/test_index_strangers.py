@@ -68,7 +68,7 @@ def read_all_videos(index):
     for row in range(len(index)):
         frames = index.info(row).num_frames
         try:
-            index.units(row), index.location(row), index.container(row), index.codec(row), index.pix_fmt(row)
+            index.units(row), index.location(row), index.container(row), index.codec(row), index.record(row).pix_fmt
             read_clip(index, row, np.unique(np.linspace(0, frames - 1, 4).astype(np.int64)))
         except ClipError:
             pass

@@ -59,7 +59,7 @@ def test_names_classes_and_frame_counts_match_the_videos(stored, way):
     assert list(index.names.texts()) == NAMES
     assert (index.class_names, index.labels.tolist()) == (("jump", "run"), [0, 1, 1])
     assert index.num_frames.tolist() == FRAMES
-    assert (index.codec(0), index.pix_fmt(0), index.sizes_WH[0].tolist()) == ("mjpeg", "yuvj420p", [160, 112])
+    assert (index.codec(0), index.record(0).pix_fmt, index.sizes_WH[0].tolist()) == ("mjpeg", "yuvj420p", [160, 112])
 
 
 @pytest.mark.parametrize("way", WAYS)
