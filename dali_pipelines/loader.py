@@ -14,6 +14,7 @@ An unreadable video is replaced in step 2 (`SampleSource.sample`), or found afte
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from operator import index as whole
 from threading import RLock
 from typing import Any, Literal, get_args
@@ -202,14 +203,24 @@ class ClipLoader:
         epoch, step = self.order.at(self.step)
         return {"epoch": epoch, "step": step, **self._identity()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Resume at the exact next batch; UserError if the state has another dataset size, seed or global batch."""
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Resume at the exact next batch.
+
+        UserError if the state has another dataset size, seed or global batch, or is not one of `state_dict`.
+        """
+        for name in self.state_dict():
+            if not isinstance(state, Mapping) or name not in state:
+                raise _no_state(f"no {name}")
+            if not isinstance(state[name], Integral) or state[name] < 0:
+                raise _no_state(f"{name} {state[name]!r}, not a whole number from 0 on")
         for name, value in self._identity().items():
             if state[name] != value:
                 raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
+        if state["step"] >= len(self):
+            raise _no_state(f"step {state['step']}, but an epoch has {counted(len(self), 'batch', 'batches')} here")
         with self._lock:
             self._delivery.rewind()
-            self.step = state["epoch"] * len(self) + state["step"]
+            self.step = whole(state["epoch"]) * len(self) + whole(state["step"])
 
     def close(self) -> None:
         """End the worker processes and free the pipeline; iterating recreates them."""
@@ -218,6 +229,10 @@ class ClipLoader:
 
     def _identity(self) -> dict[str, int]:
         return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
+
+
+def _no_state(has: str) -> UserError:
+    return UserError(f"cannot resume: the state has {has}: pass what state_dict() of a ClipLoader returned")
 
 
 def too_few_videos(index: Index, global_batch: int) -> UserError:
