@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Index:
     """The videos of a dataset, one per row of a table that all processes of a machine share.
 

@@ -19,7 +19,7 @@ from nets.classifier import Classifier
 from nets.tasks import Pretext, build_task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Imported:
     """A converted checkpoint, whose `model` loads strictly into its recipe's network."""
 
