@@ -146,6 +146,12 @@ class ClipLoader:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"_lock": RLock()}
 
+    def __enter__(self) -> "ClipLoader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __len__(self) -> int:
         return self.order.steps
 
@@ -223,7 +229,10 @@ class ClipLoader:
             self.step = whole(state["epoch"]) * len(self) + whole(state["step"])
 
     def close(self) -> None:
-        """End the worker processes and free the pipeline; iterating recreates them."""
+        """End the worker processes and free the pipeline; iterating recreates them.
+
+        The end of a `with` block does this, and so does dropping the loader.
+        """
         with self._lock:
             self._delivery.close()
 

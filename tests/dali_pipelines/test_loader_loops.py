@@ -1,9 +1,11 @@
-"""Several loops over one ClipLoader: each batch is in one of them, whole."""
+"""ClipLoader as scripts and notebooks loop over it: in several threads, and until they drop it."""
 
+import gc
 import threading
 
 import pytest
 
+from bench.faults.killer import living_workers
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, rot3d
 
@@ -33,3 +35,20 @@ def test_loops_in_two_threads_share_the_batches_of_an_epoch(vp9_store, workers):
     assert loader.state_dict()["step"] == 0
     assert loader.state_dict()["epoch"] == 1
     loader.close()
+
+
+def test_a_loader_that_is_dropped_or_left_ends_its_workers_at_once(vp9_store):
+    """A notebook's cell that was run again left its workers until Python collected cycles, if ever."""
+    before = len(living_workers())
+    loader = ClipLoader(vp9_store, ROT3D, batch_size=2, workers=1)
+    next(iter(loader))
+    assert len(living_workers()) == before + 1
+    gc.disable()
+    try:
+        del loader
+        assert len(living_workers()) == before
+    finally:
+        gc.enable()
+    with ClipLoader(vp9_store, ROT3D, batch_size=2, workers=1) as loader:
+        next(iter(loader))
+    assert len(living_workers()) == before
