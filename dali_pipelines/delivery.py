@@ -47,6 +47,10 @@ class Delivery:
         """Return what a copy gets: it builds a pipeline of its own."""
         return self.__dict__ | {"_batches": None}
 
+    def __del__(self) -> None:
+        """End the workers of a loader that is dropped: its feed and its pipeline are in cycles, which may live long."""
+        self.close()
+
     def next(self, source: SampleSource) -> dict[str, torch.Tensor]:
         """Return the batch at `source.start`, the step after the last one unless `rewind` came in between."""
         rebuilt = False

@@ -21,7 +21,7 @@ LINE = 19  # line height, pixels
 PLAY_FPS = 8  # slow enough to follow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """A clip as the network sees it, with its annotations."""
 

@@ -14,8 +14,10 @@ An unreadable video is replaced in step 2 (`SampleSource.sample`), or found afte
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from operator import index as whole
-from typing import Literal, get_args
+from threading import RLock
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -46,7 +48,8 @@ class ClipLoader:
     An unreadable video is replaced by one drawn from the seed, the epoch and its row, so all ranks and resumed runs
     agree. It is listed in `unreadable` and logged once; `replaced_by` has its stand-in.
 
-    A copy, also by pickle, goes on at the same batch with workers of its own.
+    Loops at the same time, such as in two threads, share the batches of an epoch: each batch is in one of them. A copy,
+    also by pickle, goes on at the same batch with workers of its own.
 
     Videos with fewer frames than the task needs are dropped and listed in `too_short`. Rows are those of `index`, the
     dataset without them.
@@ -135,6 +138,19 @@ class ClipLoader:
         self._unreadable = Unreadable(index, replaces=shuffle, most=most_unreadable)
         feed = Feed(self._unreadable, workers=workers, timeout_s=timeout_s)
         self._delivery = Delivery(feed, device_id=self.device_id, threads=self.threads)
+        self._lock = RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_lock": RLock()}
+
+    def __enter__(self) -> "ClipLoader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __len__(self) -> int:
         return self.order.steps
@@ -142,9 +158,12 @@ class ClipLoader:
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the remaining batches of the current epoch; the next call starts the next epoch."""
         epoch = self.order.at(self.step)[0]
-        while self.order.at(self.step)[0] == epoch:
-            batch = self._delivery.next(self.source)
-            self.step += 1
+        while True:
+            with self._lock:
+                if self.order.at(self.step)[0] != epoch:
+                    return
+                batch = self._delivery.next(self.source)
+                self.step += 1
             yield batch
 
     @property
@@ -167,7 +186,8 @@ class ClipLoader:
 
         Call it once a step, after the GPU was given its work: see `Batches`. Without it, asking for a batch does it.
         """
-        self._delivery.refill()
+        with self._lock:
+            self._delivery.refill()
 
     def remember(self, unreadable: Mapping[str, str]) -> None:
         """Mark videos as unreadable that were found to be so earlier: name -> reason."""
@@ -189,20 +209,39 @@ class ClipLoader:
         epoch, step = self.order.at(self.step)
         return {"epoch": epoch, "step": step, **self._identity()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Resume at the exact next batch; UserError if the state has another dataset size, seed or global batch."""
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Resume at the exact next batch.
+
+        UserError if the state has another dataset size, seed or global batch, or is not one of `state_dict`.
+        """
+        for name in self.state_dict():
+            if not isinstance(state, Mapping) or name not in state:
+                raise _no_state(f"no {name}")
+            if not isinstance(state[name], Integral) or state[name] < 0:
+                raise _no_state(f"{name} {state[name]!r}, not a whole number from 0 on")
         for name, value in self._identity().items():
             if state[name] != value:
                 raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
-        self._delivery.rewind()
-        self.step = state["epoch"] * len(self) + state["step"]
+        if state["step"] >= len(self):
+            raise _no_state(f"step {state['step']}, but an epoch has {counted(len(self), 'batch', 'batches')} here")
+        with self._lock:
+            self._delivery.rewind()
+            self.step = whole(state["epoch"]) * len(self) + whole(state["step"])
 
     def close(self) -> None:
-        """End the worker processes and free the pipeline; iterating recreates them."""
-        self._delivery.close()
+        """End the worker processes and free the pipeline; iterating recreates them.
+
+        The end of a `with` block does this, and so does dropping the loader.
+        """
+        with self._lock:
+            self._delivery.close()
 
     def _identity(self) -> dict[str, int]:
         return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
+
+
+def _no_state(has: str) -> UserError:
+    return UserError(f"cannot resume: the state has {has}: pass what state_dict() of a ClipLoader returned")
 
 
 def too_few_videos(index: Index, global_batch: int) -> UserError:

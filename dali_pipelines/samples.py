@@ -64,7 +64,7 @@ def plan_of_row(index: Index, task: Task, *, seed: int, epoch: int, row: int) ->
     return task.plan(index.info(row), generator(seed, Stream.SAMPLE, epoch, row))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draft:
     """A sample whose bytes have not been read yet."""
 

@@ -58,7 +58,7 @@ class Worker:
     held: deque[Any] = field(default_factory=deque)
     """Jobs given to it; it is working on the first."""
     since: float = 0.0
-    """When it began that job, by `time.monotonic`."""
+    """When it began that job, by the pool's clock."""
     hung: bool = False
     """Whether it was killed for taking too long."""
 

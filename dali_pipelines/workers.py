@@ -35,7 +35,7 @@ SMALL_SLOT = 1 << 20
 FAILED_STARTS = 20
 """Consecutive workers that may die while starting; the next one ends the run."""
 POLL_SECONDS = 1.0
-"""Seconds between checks for deaths that do not show on the pipe."""
+"""Seconds between checks for deaths that do not show on the pipe, and the most that a job's clock advances at once."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Pool(Generic[Job, Result]):
         find: locates the bytes of a job. A worker prefetches those of all its jobs in threads and calls
             `function(job, read)`; see `read_ahead`. If reading kills it, its first job is blamed.
         slot: maximum bytes of the arrays of a result.
-        timeout: seconds that a job may take; a worker that takes longer is killed.
+        timeout: seconds that a job may take; a worker that takes longer is killed. Time in which this process was
+            stopped does not count.
         limit: maximum bytes of all results made or kept, each counted as the largest so far. If `ahead` results would
             exceed it, fewer jobs are handed out, but at least one.
     """
@@ -101,6 +102,7 @@ class Pool(Generic[Job, Result]):
         self._busy: set[int] = set()
         self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
+        self._clock, self._read_clock_at = 0.0, time.monotonic()
         self._process = os.getpid()
         self._workers: list[Worker] = []
         # Kill workers at exit before multiprocessing sends SIGTERM, which they ignore, and waits.
@@ -151,15 +153,22 @@ class Pool(Generic[Job, Result]):
         """Receive what workers sent, replace dead ones, and hand out jobs."""
         workers = {worker.pipe: worker for worker in self._workers}
         ready = wait(list(workers), timeout)
+        self._advance_clock()
         for pipe in ready:
             self._read(workers[pipe])  # type: ignore[index]
         if timeout and not ready:  # a process forked by a worker may hold the worker's end
             for worker in workers.values():
                 if not worker.process.is_alive():
                     self._replace(worker)
-                elif worker.held and time.monotonic() - worker.since > self.timeout:
+                elif worker.held and self._clock - worker.since > self.timeout:
                     worker.kill_hung()
         self._hand_out()
+
+    def _advance_clock(self) -> None:
+        """Count the seconds since the last call, but not those in which Ctrl-Z or Slurm stopped all processes."""
+        now = time.monotonic()
+        self._clock += min(now - self._read_clock_at, POLL_SECONDS)
+        self._read_clock_at = now
 
     def _read(self, worker: Worker) -> None:
         try:
@@ -169,12 +178,12 @@ class Pool(Generic[Job, Result]):
             return
         if isinstance(message, UserError):
             raise message
+        worker.since = self._clock
         if not worker.started:
             worker.started = worker.open = True
             self._failed_starts = 0
         else:
             task = worker.held.popleft()
-            worker.since = time.monotonic()
             task.outcome = message
             if task.dropped:
                 self._release(task)
@@ -215,7 +224,7 @@ class Pool(Generic[Job, Result]):
                 self._busy.add(task.slot)
             self._memory.mark(task.slot, begun=False)
             message = pickle.dumps((task.job, task.slot))
-            worker.since = worker.since if worker.held else time.monotonic()
+            worker.since = worker.since if worker.held else self._clock
             worker.held.append(self._pending.popleft())
             with suppress(OSError):  # it died; this shows once all it sent has been read
                 worker.pipe.send_bytes(message)

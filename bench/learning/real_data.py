@@ -30,7 +30,7 @@ FINETUNED = {
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fold:
     """Rows of an index for training, and rows for testing."""
 
@@ -38,7 +38,7 @@ class Fold:
     test: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """A way to test on a set: its folds, which test a video at most once."""
 

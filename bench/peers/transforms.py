@@ -18,7 +18,7 @@ from dali_pipelines.pixels.program import Program
 from dali_pipelines.plan.color_map import gain, shift
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Patch:
     """One patch of CtP.
 
@@ -32,7 +32,7 @@ class Patch:
     places: list[tuple[int, tuple[int, int, int, int], float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Colors:
     """A map of `plan.color_map` for each frame: float32 matrix and pivot (T, 3, 3), offset (T, 3); `kind` of most."""
 

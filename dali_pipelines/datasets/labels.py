@@ -33,6 +33,7 @@ def read_labels(
         return _labels_of_list(Path(rule), names)
     label_of: Mapping[str, str | None] = given or dict(zip(names, class_folder(names), strict=True))
     classes = tuple(sorted({label for label in label_of.values() if label is not None}))
+    # A number is an id where it was given as the label; as the name of a folder it is a name, such as a date.
     ids, classes = class_ids(classes, base=0) if given else (numbered(classes), classes)
     return {name: ids.get(label_of.get(name) or "", -1) for name in names}, classes
 

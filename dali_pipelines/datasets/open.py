@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # tasks import DALI, which `prepare` and `lists` do without
 Missing = Literal["error", "skip"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """The videos of a prepared dataset that a command works on, and the fates of the others.
 

@@ -21,7 +21,7 @@ Number = float | np.ndarray
 """A scalar for one map, or (N,) for N maps."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ColorMap:
     """x -> matrix @ x + pivot @ m + offset for every pixel x of a frame with mean m; RGB in 0..255.
 

@@ -19,7 +19,7 @@ SOFT_START = (0.30, 0.45)
 OPACITY = (0.8, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Patches:
     """R patches over T frames of a clip of `size` x `size` pixels.
 

@@ -26,7 +26,7 @@ TEXTS = ("names", "sources", "fragments", "software_only")
 """Columns of `Table` with a row for each video."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Index:
     """The videos of a dataset, one per row of a table that all processes of a machine share.
 

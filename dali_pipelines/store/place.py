@@ -65,7 +65,7 @@ class Series:
         return f"{self.prefix}{self.first + i:0{self.width}d}{self.suffix}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """The place of a source video.
 

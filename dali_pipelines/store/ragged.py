@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ragged:
     """Row i is `values[starts[n]:starts[n + 1]]` with n = `rows[i]`, or i without `rows`. Text is UTF-8."""
 

@@ -23,7 +23,7 @@ PICTURE_BYTES = 8
 MAX_DIGITS = 18
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedClip:
     """A small video file in memory, and which of its frames are wanted.
 
@@ -56,7 +56,7 @@ class EncodedClip:
             at += size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocatedClip:
     """Where the bytes of a clip are: the spans of the init segment and of the fragments, in order.
 

@@ -33,7 +33,7 @@ Fingerprint = tuple[int, int, int]
 """Inode, size and modification time, which distinguish a file from one that replaces it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """N videos, one per row. Integers have the narrowest dtype that holds them.
 

@@ -72,7 +72,7 @@ def about(name: str) -> str:
     return (task_module(name).__doc__ or "").partition("\n")[0].partition(" (specs/")[0].removesuffix(".")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Annotations:
     """What `preview` shows of the views of a sample: those in `clips`, then those of its other pictures, if any."""
 

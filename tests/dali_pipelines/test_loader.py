@@ -91,6 +91,27 @@ def test_the_state_of_another_run_is_refused_with_both_values(vp9_store):
         ClipLoader(vp9_store, CTP, batch_size=4, seed=6).load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"epoch": None}, "has no epoch"),
+        ({"videos": None}, "has no videos"),
+        ({"epoch": "1"}, "has epoch '1', not a whole number from 0 on"),
+        ({"step": 1.0}, "has step 1.0, not a whole number from 0 on"),
+        ({"step": -1}, "has step -1, not a whole number from 0 on"),
+        ({"step": 3}, "has step 3, but an epoch has 3 batches here"),
+    ],
+)
+def test_what_is_no_state_of_a_loader_is_refused_by_its_key(vp9_store, change, wrong):
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
+    state = {name: value for name, value in (loader.state_dict() | change).items() if value is not None}
+    with pytest.raises(UserError, match=f"^cannot resume: the state {wrong}: pass what state_dict"):
+        loader.load_state_dict(state)
+    with pytest.raises(UserError, match=r"^cannot resume: the state has no epoch"):
+        loader.load_state_dict(None)  # type: ignore[arg-type]
+    assert loader.state_dict() == {"epoch": 0, "step": 0, "videos": 12, "seed": 5, "global_batch": 4}
+
+
 def test_numbers_of_numpy_give_a_state_that_json_takes(vp9_store):
     """torch.load, which reads no NumPy number without being told to, refused a checkpoint with it."""
     numpys: dict[str, Any] = {"batch_size": np.int64(2), "rank": np.int64(0), "seed": np.int64(5)}

@@ -19,7 +19,7 @@ from bench.faults.killer import living_workers
 from configs.errors import UserError
 from dali_pipelines.worker import CONTEXT
 from dali_pipelines.workers import Pool, run_jobs
-from tests.helpers.jobs import arrays, double, same, sleep
+from tests.helpers.jobs import arrays, double, same, sleep, sleep_in_steps
 from tests.helpers.processes import join, start
 
 pytestmark = pytest.mark.slow
@@ -205,3 +205,30 @@ def test_a_script_that_never_closes_its_pool_ends_without_a_warning():
     command = [sys.executable, "-W", "always::ResourceWarning", "-c", script]
     ended = subprocess.run(command, check=True, timeout=60, stderr=subprocess.PIPE, text=True)
     assert ended.stderr == ""
+
+
+def run_through_a_suspension(out: Path) -> None:
+    """Run two jobs whose limit passes while all processes are stopped; write who did them."""
+    with Pool[Any, Any](sleep_in_steps, workers=1, ahead=2, timeout=5) as pool:
+        results = pool.run([1, 30])
+        first = next(results)[1]
+        out.with_suffix(".begun").touch()
+        out.write_text(str(next(results)[1] == first))
+
+
+def test_a_suspended_process_group_costs_no_worker(tmp_path):
+    """As Ctrl-Z does, or Slurm's preemption: healthy workers were killed as hanging when it went on."""
+    out = tmp_path / "same"
+    main = start(run_through_a_suspension, out)
+    while not out.with_suffix(".begun").exists():
+        assert main.is_alive()
+        time.sleep(0.02)
+    of_group = [psutil.Process(main.pid), *psutil.Process(main.pid).children(recursive=True)]
+    time.sleep(0.5)  # the second job has begun
+    for process in of_group:
+        process.suspend()
+    time.sleep(7)
+    for process in of_group:
+        process.resume()
+    assert join([main]) == [0]
+    assert out.read_text() == "True"

@@ -4,6 +4,7 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def link_libraries(folder: Path) -> None:
@@ -12,11 +13,12 @@ def link_libraries(folder: Path) -> None:
     spec = find_spec("av")
     assert spec is not None
     assert spec.origin is not None
-    for library in Path(spec.origin).parents[1].glob("av.libs/lib*"):
-        if match := re.fullmatch(r"(lib(?:av|sw)\w+)-\w+(\.so\.\d+)[.\d]*", library.name):
-            link = folder / (match[1] + match[2])
-            link.unlink(missing_ok=True)  # from an older PyAV
-            link.symlink_to(library)
+    with TemporaryDirectory(dir=folder) as new:  # renaming replaces a link, of another process or to an older PyAV
+        for library in Path(spec.origin).parents[1].glob("av.libs/lib*"):
+            if match := re.fullmatch(r"(lib(?:av|sw)\w+)-\w+(\.so\.\d+)[.\d]*", library.name):
+                link = Path(new, match[1] + match[2])
+                link.symlink_to(library)
+                link.replace(folder / link.name)
 
 
 if __name__ == "__main__":

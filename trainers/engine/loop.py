@@ -24,7 +24,7 @@ from trainers.engine.terms import check_first_step, check_terms
 from trainers.engine.watchdog import watched
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """Results of one optimizer step on this rank."""
 

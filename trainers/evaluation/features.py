@@ -19,7 +19,7 @@ from trainers.evaluation.intervals import wilson
 from trainers.evaluation.videos import per_video
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """Features of the N videos of an index, in its order, the same on all ranks."""
 

@@ -14,7 +14,7 @@ from trainers.engine.distributed import Ranks
 from trainers.evaluation.videos import per_video
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """Scores of the N videos of an index, in its order, the same on all ranks."""
 

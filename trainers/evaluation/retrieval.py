@@ -30,7 +30,7 @@ DECIMALS = 9  # of a cosine: smaller differences are rounding errors
 NAMED = 10  # unreadable videos that are printed; the .json has all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Nearest:
     """Results of Q queries in a gallery of G videos."""
 

@@ -20,7 +20,7 @@ from trainers.evaluation.sources import open_videos
 from trainers.weights import Weights, read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoFeatures:
     """Features of N videos, sorted by name."""
 

@@ -24,7 +24,7 @@ BATCH_AND_WAY_OUT = (f"up to {CHUNK} clips at once", "take fewer --clips, or --d
 """For `enough_memory`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Views:
     """Outputs for all views of the videos of an index, in its order, the same on all ranks."""
 

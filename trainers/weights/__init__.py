@@ -28,7 +28,7 @@ TENSORS = "model.safetensors"
 """The file with the tensors of an export that is a folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """A trained network."""
 

@@ -20,7 +20,7 @@ from nets.tasks import Pretext
 from trainers.engine.build import build_net
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Imported:
     """A converted checkpoint, whose `model` loads strictly into its recipe's network."""
 
