@@ -15,9 +15,9 @@ from tqdm import tqdm
 from bench.data import bench_store, default_task
 from bench.loader.ceilings import augment_only
 from bench.machine import save_json
-from bench.options import require_positive
 from bench.report import markdown
 from configs.errors import run_cli
+from configs.options import whole_number
 from dali_pipelines.decode import packets
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
@@ -88,12 +88,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         "--codec", nargs="+", default=["h264"], help="of the videos, made where they are missing (h264)"
     )
     parser.add_argument("--data-dir", type=Path, help="a prepared dataset instead")
-    parser.add_argument("--clips", type=int, default=24, help="that are looked at (24)")
-    parser.add_argument("--rounds", type=int, default=15, help="of which the least counts (15)")
+    parser.add_argument("--clips", type=whole_number(1), default=24, help="that are looked at (24)")
+    parser.add_argument("--rounds", type=whole_number(1), default=15, help="of which the least counts (15)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    args = parser.parse_args(argv)
-    require_positive(args, "clips", "rounds")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> None:

@@ -20,6 +20,7 @@ from bench.gpu_checks import EXIT_GPU_LOST, ROOT
 from bench.gpu_checks.items import select_items, time_limit
 from bench.gpu_checks.page import line, page
 from configs.errors import UserError, run_cli
+from configs.options import number
 from configs.words import counted
 from dali_pipelines.store.files import write_file
 
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the report")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal (cuda)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some parts (decode) or items (decode.repeat)")
-    parser.add_argument("--minutes", type=float, default=11, help="begin and wait for nothing after that (11)")
+    parser.add_argument("--minutes", type=number(0), default=11, help="begin and wait for nothing after that (11)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/gpu_report"), help="videos are kept here")
     args = parser.parse_args(argv)
     deadline = time.monotonic() + 60 * args.minutes

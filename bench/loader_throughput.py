@@ -9,9 +9,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.options import add_rounds, loader_settings, require_positive
+from bench.options import add_rounds, loader_settings
 from configs.errors import UserError, run_cli
-from configs.words import counted
+from configs.options import whole_number
+from configs.schema import MOST_WORKERS
 from dali_pipelines import limits
 from dali_pipelines.store.encode import Encoding
 
@@ -21,10 +22,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, each with its default plan (all)")
     parser.add_argument("--data-dir", help="folder or URL of a prepared dataset; by default one is made in runs/bench")
     add_rounds(parser, batches=12, rounds=5)
+    cores, workers, threads = limits.cores(), whole_number(0, MOST_WORKERS), whole_number(1, MOST_WORKERS)
     parser.add_argument(
-        "--workers", type=int, help="worker processes; by default as many as are fastest in a short try"
+        "--workers", type=workers, help="worker processes; by default as many as are fastest in a short try"
     )
-    parser.add_argument("--threads", type=int, default=limits.cores(), help="DALI threads (one per core)")
+    parser.add_argument("--threads", type=threads, default=cores, help="DALI threads (one per core)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
         "--codec",
@@ -33,20 +35,20 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="of the videos that are made; several are compared in one run (h264, as prepare has it)",
     )
     parser.add_argument(
-        "--gop", type=int, help="their frames from key frame to key frame; by default as prepare has it"
+        "--gop", type=whole_number(1), help="their frames from key frame to key frame; by default as prepare has it"
     )
-    parser.add_argument("--short-side", type=int, help="their shorter side, likewise; 0 is all that the sources have")
+    side = "their shorter side, likewise; 0 is all that the sources have"
+    parser.add_argument("--short-side", type=whole_number(0), help=side)
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="measure other loaders on the same clips too: these, or all"
     )
-    parser.add_argument("--processes", type=int, default=1, help="compare so many loaders, one per core, with one (1)")
-    parser.add_argument("--epochs", type=int, help="measure so many whole epochs of our loader alone instead")
+    processes = "compare so many loaders, one per core, with one (1)"
+    parser.add_argument("--processes", type=whole_number(1, cores), default=1, help=processes)
+    parser.add_argument(
+        "--epochs", type=whole_number(1), help="measure so many whole epochs of our loader alone instead"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
     args = parser.parse_args(argv)
-    require_positive(args, "batch_size", "batches", "rounds", "threads")
-    cores = limits.cores()
-    if not 1 <= args.processes <= cores:
-        raise UserError(f"--processes {args.processes}: from 1 to the {counted(cores, 'core')} of this machine")
     made_only = ("peers", "codec", "gop", "short_side") if args.data_dir else ()
     alone_only = ("peers", "workers", "threads", "device", "epochs") if args.processes > 1 else ()
     epochs_only = ("peers",) if args.epochs else ()
@@ -56,8 +58,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
                 raise UserError(f"--{name.replace('_', '-')} does not go with {why}: leave one of them out")
     if (args.epochs or args.processes > 1) and len(args.codec) > 1:
         raise UserError(f"--codec {' '.join(args.codec)}: --epochs and --processes measure one store")
-    if args.epochs is not None:
-        require_positive(args, "epochs")
     return args
 
 

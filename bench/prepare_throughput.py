@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.options import require_positive
 from configs.errors import run_cli
+from configs.options import whole_number
+from configs.schema import MOST_WORKERS
 from dali_pipelines import limits
 
 FLOOR = 17.5 / 128
@@ -61,15 +62,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="prepare_throughput.py", description="How fast does prepare store videos?")
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (made-up ones)")
     cores = limits.cores()
-    parser.add_argument("--videos", type=int, default=8 * cores, help="made-up videos, 10 s of 640x360 (8 a core)")
+    made_up = "made-up videos, 10 s of 640x360 (8 a core)"
+    parser.add_argument("--videos", type=whole_number(1), default=8 * cores, help=made_up)
     parser.add_argument("--codec", default="h264", help="what is stored (h264)")
-    parser.add_argument("--workers", type=int, default=cores, help="processes (one a core)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds over both sizes (3)")
+    parser.add_argument("--workers", type=whole_number(1, MOST_WORKERS), default=cores, help="processes (one a core)")
+    parser.add_argument("--rounds", type=whole_number(1), default=3, help="rounds over both sizes (3)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/prepare"), help="made-up videos stay there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    args = parser.parse_args(argv)
-    require_positive(args, "videos", "workers", "rounds")
-    return args
+    return parser.parse_args(argv)
 
 
 def made_up(folder: Path, size: str, videos: int) -> Path:

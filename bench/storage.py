@@ -12,9 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bench.options import add_rounds, loader_settings, require_positive
+from bench.options import add_rounds, loader_settings
 from bench.report import lead
 from configs.errors import run_cli
+from configs.options import number, whole_number
+from configs.schema import MOST_WORKERS
 from dali_pipelines import limits
 
 ORIGINAL = "--codec original"
@@ -32,21 +34,21 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     codecs, cores = ["h264", "mjpeg", "rawvideo", "vp9", "hevc"], limits.cores()
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
     parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
-    parser.add_argument("--workers", type=int, default=cores, help="worker processes; 0 is none (one per core)")
-    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
+    workers, threads = whole_number(0, MOST_WORKERS), whole_number(1, MOST_WORKERS)
+    parser.add_argument("--workers", type=workers, default=cores, help="worker processes; 0 is none (one per core)")
+    parser.add_argument("--threads", type=threads, default=cores, help="DALI threads (one per core)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="where it stores them")
     add_rounds(parser, batches=8, rounds=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help=f"({' '.join(codecs)})")
-    parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg and rawvideo have 1")
-    parser.add_argument("--short-sides", nargs="+", type=int, default=[144, 256], help="pixels (144 256)")
+    gops = "frames (1 8); mjpeg and rawvideo have 1"
+    parser.add_argument("--gops", nargs="+", type=whole_number(1), default=[1, 8], help=gops)
+    parser.add_argument("--short-sides", nargs="+", type=whole_number(1), default=[144, 256], help="pixels (144 256)")
     parser.add_argument(
-        "--disk-factor", type=float, default=4.0, help="largest to advise, in sizes of the smallest (4)"
+        "--disk-factor", type=number(1), default=4.0, help="largest to advise, in sizes of the smallest (4)"
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    args = parser.parse_args(argv)
-    require_positive(args, "disk_factor", "batch_size", "batches", "rounds", "threads")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> None:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.options import require_positive
 from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
-from configs.options import add_machine, add_overrides, overrides
+from configs.options import add_machine, add_overrides, overrides, whole_number
 from configs.speed import SUFFIX
 from dali_pipelines.store.encode import Encoding
 
@@ -30,13 +29,12 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="training_throughput.py", description="What bounds training?")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, with each backbone of their recipes (all)")
     parser.add_argument("--config", nargs="+", type=Path, metavar="YAML", help="these recipes instead")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps a round (20)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each of the three (3)")
+    parser.add_argument("--steps", type=whole_number(1), default=20, help="timed steps a round (20)")
+    parser.add_argument("--rounds", type=whole_number(1), default=3, help="rounds of each of the three (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     add_overrides(parser)
     add_machine(parser)
     args = parser.parse_args(argv)
-    require_positive(args, "steps", "rounds")
     if args.tasks and args.config:
         raise UserError("--tasks with --config: give one of them, a recipe names its task")
     return args

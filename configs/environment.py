@@ -1,18 +1,17 @@
 """Numbers in environment variables, which torchrun and Slurm set for each process."""
 
+import argparse
 import os
 from collections.abc import Mapping
 
-from configs.convert import LARGEST
 from configs.errors import UserError
+from configs.options import whole_number
 
 
-def whole_number(name: str, default: int, *, minimum: int = 0, environment: Mapping[str, str] = os.environ) -> int:
+def from_environment(name: str, default: int, *, least: int = 0, environment: Mapping[str, str] = os.environ) -> int:
     """Read a whole number from an environment variable, `default` if unset. UserError for text, or out of range."""
-    text = environment.get(name, str(default))
-    if not text.isdecimal() or not minimum <= int(text) <= LARGEST:
-        raise UserError(
-            f"environment variable {name} = {text!r}: expected a whole number from {minimum} to {LARGEST}, as torchrun "
-            "and Slurm set it; unset it to go without"
-        )
-    return int(text)
+    try:
+        return whole_number(least)(environment.get(name, str(default)))
+    except argparse.ArgumentTypeError as error:
+        way_out = "as torchrun and Slurm set it; unset it to go without"
+        raise UserError(f"environment variable {name}: {error}, {way_out}") from None

@@ -18,7 +18,10 @@ from configs.speed import SUFFIX, speed_settings
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without dates and duplicate keys; only true and false are booleans (`amp: off` is text)."""
+    """YAML without dates and duplicate keys, whose plain words mean what YAML 1.2 says.
+
+    PyYAML follows YAML 1.1, where `off` is false, 010 is 8 and 1:30 is 90. Here all three are text, which no number is.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
@@ -30,10 +33,15 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    char: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":bool", ":timestamp"))]
+    char: [(tag, regexp) for tag, regexp in resolvers if tag.endswith((":null", ":merge"))]
     for char, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
+for _tag, _words, _first in (
+    ("bool", "true|True|false|False", "tTfF"),
+    ("int", "[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9_]+)(?:[eE][-+][0-9]+)?|[-+]?\.inf|\.nan", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_words})$"), list(_first))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -105,8 +113,18 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
 
 
 def dump(config: Config) -> str:
-    """Write a config as YAML that `load` reads back to an equal one."""
-    return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """Write a config as YAML that `load` reads back to an equal one.
+
+    UserError for a value that YAML does not have, which only the default of a task of another package can be.
+    """
+    try:
+        return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    except yaml.representer.RepresenterError as error:
+        value = error.args[1]
+        raise UserError(
+            f"task {config.task}: a default of its Config is {value!r}, of type {type(value).__name__}, which no "
+            "recipe can hold: write it as an int, float, str, bool, None, or a tuple of those"
+        ) from None
 
 
 def _read_yaml(text: str, source: str) -> Any:

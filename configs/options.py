@@ -4,9 +4,12 @@ import argparse
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from configs.convert import LARGEST
 from configs.errors import UserError
+
+Number = TypeVar("Number", int, float)
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +38,19 @@ def require_recipe(args: argparse.Namespace) -> None:
 
 def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
     """Return the `type` of an option that takes whole numbers of a range."""
+    return _of_range(int, "whole number", least, most)
 
-    def number(text: str) -> int:
+
+def number(least: float, most: float = LARGEST) -> Callable[[str], float]:
+    """Return the `type` of an option that takes numbers of a range."""
+    return _of_range(float, "number", least, most)
+
+
+def _of_range(kind: Callable[[str], Number], words: str, least: Number, most: Number) -> Callable[[str], Number]:
+    def convert(text: str) -> Number:
         with suppress(ValueError):
-            if least <= int(text) <= most:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+            if least <= (value := kind(text)) <= most:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is no {words} from {least} to {most}")
 
-    return number
+    return convert

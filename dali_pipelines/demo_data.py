@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError, run_cli
+from configs.options import whole_number
+from configs.schema import MOST_WORKERS
 from dali_pipelines import limits
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_frames
@@ -177,18 +179,18 @@ def _write_index(root: Path, videos: Sequence[Video], stored: Mapping[Video, Rec
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.demo_data", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--train", type=int, default=320, help="training videos (320)")
-    parser.add_argument("--test", type=int, default=160, help="test videos (160)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed makes other videos (0)")
-    parser.add_argument("--workers", type=int, default=limits.cores(), help="processes (one per core)")
+    parser.add_argument("--train", type=whole_number(8), default=320, help="training videos (320)")
+    parser.add_argument("--test", type=whole_number(8), default=160, help="test videos (160)")
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**63 - 1), default=0, help="another seed makes other videos (0)"
+    )
+    workers = whole_number(1, MOST_WORKERS)
+    parser.add_argument("--workers", type=workers, default=limits.cores(), help="processes (one per core)")
     return parser
 
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    for option, least in (("train", 8), ("test", 8), ("seed", 0), ("workers", 1)):
-        if not least <= getattr(args, option) < 2**63:
-            raise UserError(f"--{option} {getattr(args, option)} is outside {least} to 2**63 - 1")
     made = make_demo(args.out, train=args.train, test=args.test, seed=args.seed, workers=args.workers)
     done = f"{args.train} + {args.test} videos written" if made else "complete already, nothing to do"
     print(f"{args.out}: {done}")

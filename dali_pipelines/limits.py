@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from configs.environment import whole_number
+from configs.environment import from_environment
 
 MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
@@ -29,7 +29,7 @@ def memory() -> int:
 
 def local_ranks() -> int:
     """Return how many ranks of a run share this machine, according to torchrun; UserError if that is no number."""
-    return whole_number("LOCAL_WORLD_SIZE", 1, minimum=1)
+    return from_environment("LOCAL_WORLD_SIZE", 1, least=1)
 
 
 def _read(controller: str, name: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from configs.errors import UserError, shown
 from configs.load import load
-from configs.options import add_overrides, overrides
+from configs.options import add_overrides, overrides, whole_number
 from configs.words import counted
 from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.draw import GAP, PLAY_FPS, Sample, View, stack, text, tile
@@ -40,16 +40,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
     add_overrides(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .html or .mp4")
-    parser.add_argument("--samples", type=int, default=4, help="videos (4)")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a view in a .png, evenly spread (8)")
+    parser.add_argument("--samples", type=whole_number(1), default=4, help="videos (4)")
+    frames = "frames of a view in a .png, evenly spread (8)"
+    parser.add_argument("--frames", type=whole_number(1), default=8, help=frames)
     return parser
 
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    for option in ("samples", "frames"):
-        if getattr(args, option) < 1:
-            raise UserError(f"--{option} {getattr(args, option)}: at least 1")
     writers: dict[str, Callable[[list[Sample]], bytes]] = {
         ".png": lambda samples: png(samples, args.frames),
         ".html": lambda samples: page(samples, task, facts).encode(),

@@ -126,6 +126,18 @@ def test_a_task_module_that_lacks_a_function_is_named(package):
         net_module("own_pkg.task")
 
 
+def write_net(package: Path, net: str) -> Path:
+    """Write the network side of `own_pkg.task`, which builds `net`."""
+    (package / "task").mkdir()
+    file = package / "task" / "net.py"
+    file.write_text(
+        "import torch\nfrom configs.optim import Optim as Config\nfrom nets.backbones import create\n"
+        "from nets.tasks import Pretext\nMETRIC = 'accuracy'\n"
+        f"def build(backbone, schema, cfg): return {net}\n"
+    )
+    return file
+
+
 @pytest.mark.parametrize(
     ("net", "kind"),
     [
@@ -138,15 +150,22 @@ def test_a_task_module_that_lacks_a_function_is_named(package):
 )
 def test_a_network_that_is_no_pretext_or_has_no_backbone_is_refused(package, net, kind):
     """Without `self.backbone`, a run trained to its end, and nothing could load its weights."""
-    (package / "task").mkdir()
-    file = package / "task" / "net.py"
-    file.write_text(
-        "import torch\nfrom configs.optim import Optim as Config\nfrom nets.backbones import create\n"
-        "from nets.tasks import Pretext\nMETRIC = 'accuracy'\n"
-        f"def build(backbone, schema, cfg): return {net}\n"
-    )
+    file = write_net(package, net)
     with pytest.raises(UserError, match=rf"^{file}: build returned {kind}; subclass nets\.tasks\.Pretext, with the"):
         build_task("own_pkg.task", "r3d_tiny", {}, None)
+
+
+def test_a_network_around_another_backbone_than_the_recipe_names_is_refused(package):
+    """It trained to its end; its weights, saved under the name in the recipe, could not be loaded."""
+    file = write_net(package, "type('Own', (Pretext,), {'backbone': create('r3d_tiny')})()")
+    with pytest.raises(UserError, match=rf"^{file}: build made a ResNet3d with other weights than vit_tiny, a ViT, so"):
+        build_task("own_pkg.task", "vit_tiny", {}, None)
+    torch.manual_seed(3)
+    backbones.create("r3d_tiny")
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    build_task("own_pkg.task", "r3d_tiny", {}, None)
+    assert torch.rand(1) == expected  # the comparison draws nothing
 
 
 def test_a_sample_larger_than_any_memory_is_refused_before_it_is_drawn(package):

@@ -4,7 +4,6 @@ All take three hours on two cores: name some, and shorten them with --scale. The
 """
 
 import argparse
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from bench.faults import kills, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
+from configs.options import number
 
 FAULTS: dict[str, Callable[[float, Path], Row]] = {
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
@@ -24,12 +24,10 @@ folder."""
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description="What survives which fault?")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FAULTS)} (all)")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of faults (1)")
+    parser.add_argument("--scale", type=number(0.001), default=1.0, help="share of the full number of faults (1)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/faults"), help="for what they write (runs/faults)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside those of other faults")
     args = parser.parse_args(argv)
-    if not 0 < args.scale < math.inf:
-        raise UserError(f"--scale {args.scale}: a number above 0")
     if unknown := [name for name in args.names if name not in FAULTS]:
         raise UserError(f"no fault {unknown[0]!r}; there are {', '.join(FAULTS)}")
     return args

@@ -17,6 +17,7 @@ from bench.learning.pretext_demo import ROOT, call
 from bench.machine import machine
 from bench.report import markdown, percent_interval
 from configs.errors import run_cli
+from configs.options import whole_number
 from dali_pipelines.store.files import write_file
 from nets.tasks import pretext_tasks
 from trainers.evaluation.intervals import wilson
@@ -34,13 +35,12 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="downstream_demo.py", description="What is pretraining worth?")
     tasks = pretext_tasks()
     parser.add_argument("--tasks", nargs="+", metavar="TASK", choices=tasks, default=TASKS, help=f"({' '.join(TASKS)})")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of scratch and finetune, and random networks (3)")
+    seeds = whole_number(1, len(STUDENT) + 1)
+    parser.add_argument("--seeds", type=seeds, default=3, help="runs of scratch and finetune, and random networks (3)")
     parser.add_argument("--pretext", type=Path, default=Path("runs/pretext_demo"), help="data and runs of pretext_demo")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/downstream_demo"), help="runs are kept here")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results", help="folder of the JSON")
     args = parser.parse_args(argv)
-    if not 1 <= args.seeds <= len(STUDENT) + 1:
-        parser.error(f"--seeds {args.seeds}: from 1 to {len(STUDENT) + 1}")
     data = args.pretext / "data"
     call("-m", "dali_pipelines.demo_data", "--out", data)
     target = args.out / "downstream_demo.json"

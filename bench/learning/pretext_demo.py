@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 
-from bench.machine import save_json
+from bench.machine import machine
 from bench.picture import panels, save
 from bench.report import markdown, percent_interval
 from configs.errors import UserError, run_cli
 from configs.load import load
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.files import write_file
 from dali_pipelines.tasks import Task
 from nets.tasks import build_task, net_module, pretext_tasks
 from trainers.engine import checkpoint
@@ -47,10 +48,14 @@ def main(argv: list[str]) -> None:
     data = args.work_dir / "data"
     call("-m", "dali_pipelines.demo_data", "--out", data)
     target = args.out / "pretext_demo.json"
-    tasks = json.loads(target.read_text())["tasks"] if target.is_file() else {}
+    report = json.loads(target.read_text()) if target.is_file() else {"tasks": {}}
+    of_all = {key: report[key] for key in ("machine",) if key in report}  # one for all, as it once was
+    tasks = {task: of_all | row for task, row in report["tasks"].items()}
     for task in args.tasks:
-        tasks = dict(sorted({**tasks, task: learn(task, data, args.work_dir / task)}.items()))
-        save_json(target, tasks=tasks)
+        before, learned = tasks.get(task, {}), learn(task, data, args.work_dir / task)
+        if before | learned != before:  # else the run was finished earlier, maybe by another commit
+            tasks = dict(sorted({**tasks, task: {"machine": machine()} | learned}.items()))
+        write_file(target, json.dumps({"tasks": tasks}, indent=1) + "\n")
     drawn = {task: of for task, of in tasks.items() if (args.work_dir / task / "metrics.jsonl").exists()}
     plot(drawn, args.work_dir, args.out / "pretext_demo.png")
     if others := tasks.keys() - drawn:

@@ -20,6 +20,7 @@ from bench.learning.real_data import FINETUNED, Split, splits
 from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
 from configs.errors import UserError, run_cli
+from configs.options import whole_number
 from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import write_file
@@ -38,13 +39,13 @@ RANDOM = "random_"
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="real_job.py", description="One network of real_motion.py.")
     parser.add_argument("name", help="a task, with a switch or without, or random_<backbone>")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--frames", type=int, required=True)
-    parser.add_argument("--epochs", type=int, required=True, help="of finetuning on UT-Interaction")
+    parser.add_argument("--seed", type=whole_number(0), required=True)
+    parser.add_argument("--frames", type=whole_number(1), required=True)
+    parser.add_argument("--epochs", type=whole_number(1), required=True, help="of finetuning on UT-Interaction")
     parser.add_argument("--source", type=Path, required=True, help="the sets as they came")
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain and judge features")
-    parser.add_argument("--core", type=int, help="that the job runs on (any)")
+    parser.add_argument("--core", type=whole_number(0), help="that the job runs on (any)")
     args = parser.parse_args(argv)
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})  # also limits threads

@@ -21,6 +21,7 @@ from bench.learning.real_job import RANDOM
 from bench.machine import save_json
 from configs.errors import UserError, run_cli
 from configs.load import load
+from configs.options import whole_number
 from configs.words import counted
 from dali_pipelines.progress import bar
 from nets.tasks import pretext_tasks
@@ -34,10 +35,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--source", type=Path, required=True, help=f"folder of {' and '.join(real_data.SETS)}")
     parser.add_argument("--tasks", nargs="+", choices=pretext_tasks(), default=pretext_tasks(), metavar="TASK")
     parser.add_argument("--switches", action="store_true", help=f"also flaws of the originals, of {' '.join(SWITCHED)}")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(0 1 2)")
+    parser.add_argument("--seeds", type=whole_number(0), nargs="+", default=[0, 1, 2], metavar="SEED", help="(0 1 2)")
     parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="only pretrain and judge features")
-    parser.add_argument("--frames", type=int, default=real_recipes.FRAMES, help="that a task sees (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of finetuning (%(default)s)")
+    frames = "that a task sees (%(default)s)"
+    parser.add_argument("--frames", type=whole_number(1), default=real_recipes.FRAMES, help=frames)
+    parser.add_argument("--epochs", type=whole_number(1), default=EPOCHS, help="of finetuning (%(default)s)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/real_motion"), help="data and runs are kept here")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the JSON and the picture")
     args = parser.parse_args(argv)

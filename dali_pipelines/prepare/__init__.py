@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError, shown
+from configs.options import whole_number
+from configs.schema import MOST_WORKERS
 from configs.words import counted
 from dali_pipelines import limits
 from dali_pipelines.datasets.discover import find_videos
@@ -131,7 +133,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("sources", nargs="*", metavar="SRC", help="video files, archives, folders, or URLs of them")
     parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="the prepared dataset")
     add_options(parser)
-    parser.add_argument("--workers", type=int, default=limits.cores(), help="processes (default: cores)")
+    workers = whole_number(1, MOST_WORKERS)
+    parser.add_argument("--workers", type=workers, default=limits.cores(), help="processes (default: cores)")
     parser.add_argument(
         "--labels",
         default="folders",
@@ -158,8 +161,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if bool(options.sources) == (options.missing or options.merge):
         parser.error("give the videos, or else --missing or --merge")
-    if options.workers < 1:
-        raise UserError(f"--workers {options.workers} must be at least 1")
     if options.shards and options.codec == "original":
         raise UserError("--shards has no effect with --codec original: leave it out, or use --codec copy")
     return options

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from configs.environment import whole_number
+from configs.environment import from_environment
 from configs.errors import UserError
 from dali_pipelines.prepare.shards import name_hash
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, sync, write_file
@@ -92,7 +92,7 @@ def choose_part(option: str | None, root: Path, environment: Mapping[str, str]) 
 
 
 def _parse(option: str) -> Part:
-    match = re.fullmatch(r"(\d+)/(\d+)", option)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", option)
     if not match or int(match[1]) >= int(match[2]):
         raise UserError(f"--shard {option!r} must be I/N with I from 0 to N-1, as 0/8 to 7/8")
     return Part(int(match[1]), int(match[2]))
@@ -101,7 +101,7 @@ def _parse(option: str) -> Part:
 def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part:
     """Return the part of an array task. Once the run is pinned, an array may hold just the missing parts."""
     keys = ("ID", "COUNT", "MIN", "MAX")
-    words = {key: whole_number(f"SLURM_ARRAY_TASK_{key}", 0, environment=environment) for key in keys}
+    words = {key: from_environment(f"SLURM_ARRAY_TASK_{key}", 0, environment=environment) for key in keys}
     if not pinned:
         if words["MAX"] - words["MIN"] != words["COUNT"] - 1:
             raise UserError("the numbers of the Slurm array have gaps: give --shard I/N, or --shard 0/1 for all videos")

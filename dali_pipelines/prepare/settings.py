@@ -1,8 +1,10 @@
 """Options for how `prepare` stores videos, and the settings that follow from them."""
 
 import argparse
+import re
 
 from configs.errors import UserError
+from configs.options import whole_number
 from dali_pipelines.store.encode import Encoding, rounded
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_MIN
 from dali_pipelines.store.remux import UNENCODED
@@ -22,10 +24,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "DALI's own decoder on both; copy keeps the encoded frames; original only indexes the files in place",
     )
     gops, sides = (", ".join(f"{value} for {codec}" for codec, value in of.items()) for of in (GOP, SHORT_SIDE))
-    parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")
-    parser.add_argument("--short-side", type=int, help=f"pixels of the shorter side, never scaled up (default {sides})")
+    parser.add_argument("--gop", type=whole_number(1), help=f"frames from key frame to key frame (default {gops})")
+    shorter = f"pixels of the shorter side, never scaled up (default {sides})"
+    parser.add_argument("--short-side", type=whole_number(1), help=shorter)
     parser.add_argument("--size", metavar="WxH", help="exact width and height instead")
-    parser.add_argument("--crf", type=int, help="quality (mjpeg: quantizer), lower is better (default by codec)")
+    parser.add_argument(
+        "--crf", type=whole_number(0), help="quality (mjpeg: quantizer), lower is better (default by codec)"
+    )
 
 
 def chosen(options: argparse.Namespace) -> Encoding | str:
@@ -50,7 +55,7 @@ def chosen(options: argparse.Namespace) -> Encoding | str:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
         raise UserError(f"--size {text!r} must be WIDTHxHEIGHT in pixels, as in 176x128")
-    return int(width), int(height)
+    return int(match[1]), int(match[2])

@@ -30,9 +30,9 @@ BLOCK = tarfile.BLOCKSIZE
 def parse_size(text: str) -> int:
     """Parse a size in bytes: "1GiB", "500MB" or "1000000"; UserError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([a-z]*)", text.strip().lower())
-    if not match or match[2] not in UNITS or (size := int(float(match[1]) * UNITS[match[2]])) < 1:
+    if not match or match[2] not in UNITS or not 1 <= (size := float(match[1]) * UNITS[match[2]]) < 2**63:
         raise UserError(f"--shards {text!r} must be a size, as 1GiB or 500MB")
-    return size
+    return int(size)
 
 
 def name_hash(name: str) -> int:

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError
 from configs.plugins import import_task
-from nets.backbones.base import Backbone
+from nets.backbones import Backbone, create
 
 Schema = Mapping[str, tuple[tuple[int, ...], str]]
 """Name in the batch -> shape and dtype of one sample, e.g. {"clips": ((3, 16, 112, 112), "float32")}."""
@@ -65,7 +66,7 @@ def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
     """Build the network of a task around a new backbone.
 
     `cfg` is the `Config` of `nets/tasks/<name>.py`. UserError for an unknown task or backbone, or if what another
-    package built is no `Pretext` with a backbone.
+    package built is no `Pretext` with that backbone.
     """
     module = net_module(name)
     network = module.build(backbone, schema, cfg)
@@ -75,4 +76,18 @@ def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
             f"{module.__file__}: build returned {type(network).__name__}; subclass nets.tasks.Pretext, with the "
             "network to pretrain as `self.backbone`, as `nets.backbones.create` makes it"
         )
+    if "." in name:
+        with torch.random.fork_rng(devices=[]):  # the numbers that follow stay the same
+            asked = create(backbone)
+        if _shapes(backbone_of) != _shapes(asked):
+            raise UserError(
+                f"{module.__file__}: build made a {type(backbone_of).__name__} with other weights than {backbone}, a "
+                f"{type(asked).__name__}, so nothing could load them: `self.backbone` must be what "
+                "`nets.backbones.create(backbone)` makes"
+            )
     return network
+
+
+def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each weight by name."""
+    return {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}

@@ -147,8 +147,3 @@ def test_the_ratio_is_the_median_of_per_round_ratios():
 def test_hevc_has_at_least_the_size_gpus_need():
     assert stored_as("hevc", 8, 128) == "--codec hevc --gop 8 --short-side 160"
     assert stored_as("hevc", 8, 256).endswith(" 256")
-
-
-def test_invalid_options_are_refused():
-    with pytest.raises(UserError, match=r"--disk-factor 0\.5"):
-        main(["--disk-factor", "0.5"])

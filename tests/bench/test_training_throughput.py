@@ -113,8 +113,6 @@ def test_two_ranks_are_measured_together(long_store, tmp_path):
     assert "| bound by |" not in (tmp_path / "rank1.out").read_text()
 
 
-def test_invalid_options_are_refused():
-    with pytest.raises(UserError, match="--rounds 0"):
-        main(["--rounds", "0"])
+def test_tasks_and_recipes_exclude_each_other():
     with pytest.raises(UserError, match="give one of them"):
         main(["--tasks", "ctp", "--config", "configs/ctp/demo.yaml"])

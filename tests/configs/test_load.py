@@ -1,14 +1,17 @@
 """configs.load: what a recipe may say."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import schema
 from configs.convert import LARGEST, SMALLEST
+from configs.errors import UserError
 from configs.load import dump, load, parse
 from configs.optim import Optim, Schedule
 from configs.schema import Config, Data, Train
@@ -51,6 +54,11 @@ def test_every_key_is_documented():
 def test_numbers_are_read_in_common_notations():
     assert read("optim: {lr: 1, weight_decay: 1e-4}").optim == Optim(lr=1.0, weight_decay=1e-4)
     assert isinstance(read("optim: {lr: 1}").optim.lr, float)
+    for text, number in {"007": 7, "+.5": 0.5, "1_000.5": 1000.5, "2.": 2, "1.5e+2": 150, "1E-3": 0.001}.items():
+        assert read("", f"optim.lr={text}").optim.lr == number
+    for text, whole in {"0": 0, "-5": -5, "+5": 5, "1_000": 1000, "0x1F": 31}.items():
+        assert read("", f"net.hidden={text}").net.hidden == whole
+    assert read("", "data.list=010").data.list == "010"
     assert read("net: {hidden: 5}").net.hidden == 5
     assert read("net: {hidden: null}").net.hidden is None
 
@@ -82,7 +90,12 @@ def test_overriding_a_section_keeps_its_other_keys():
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
-words = st.one_of(texts, st.sampled_from(["off", "yes", "null", "1e-4", "true", "012", "1:30", "~", "2026-01-01", "#"]))
+words = st.one_of(
+    texts,
+    st.sampled_from(
+        ["off", "yes", "null", "1e-4", "true", "012", "1:30", "1:30.5", "0x1F", "1_0", ".5", "~", "2026-01-01", "#"]
+    ),
+)
 paths = words.filter(lambda text: "$" not in text and not text.startswith("~"))  # these would be expanded
 positive = st.floats(1e-12, 1e9)
 whole_numbers = st.integers(-LARGEST, LARGEST)
@@ -115,6 +128,16 @@ configs = st.builds(
 @given(configs)
 def test_a_printed_config_loads_unchanged(config):
     assert parse(dump(config), source="printed") == config
+
+
+def test_a_default_that_no_recipe_can_hold_is_an_error():
+    """NumPy's scalars ended in a traceback of YAML."""
+    config = replace(read(), net=FakeNet(hidden=np.int64(3)))  # type: ignore[arg-type]  # as in a package of another
+    message = (
+        r"^task fake: a default of its Config is np\.int64\(3\), of type int64, which no recipe can hold: write it"
+    )
+    with pytest.raises(UserError, match=message):
+        dump(config)
 
 
 def test_old_british_keys_are_still_read():

@@ -49,6 +49,12 @@ def test_unknown_key_names_file_key_and_nearest_key(more, key, hint):
         ("optim: {lr: true}", "x.yaml: optim.lr: expected a number, got True"),
         ("optim: {lr: nan}", "x.yaml: optim.lr: expected a number, got 'nan'"),
         ("optim: {lr: null}", "x.yaml: optim.lr: expected a number, got None"),
+        # numbers of YAML 1.1: octal, and of base 60
+        ("plan: {size: 010}", "x.yaml: plan.size: expected a whole number, got '010'"),
+        ("plan: {size: 1:30}", "x.yaml: plan.size: expected a whole number, got '1:30'"),
+        ("plan: {size: 0b11}", "x.yaml: plan.size: expected a whole number, got '0b11'"),
+        ("plan: {size: on}", "x.yaml: plan.size: expected a whole number, got 'on'"),
+        ("optim: {clip_norm: 1:30.5}", "x.yaml: optim.clip_norm: expected a number or null, got '1:30.5'"),
         ("optim: {lr: .nan}", "x.yaml: optim.lr: expected a number, got nan"),
         ("schedule: {min_lr: .inf}", "x.yaml: schedule.min_lr: expected a number, got inf"),
         ("optim: {clip_norm: -.inf}", "x.yaml: optim.clip_norm: expected a number or null, got -inf"),
@@ -113,6 +119,8 @@ def test_impossible_values_are_refused_with_the_number(more, expected):
     ("item", "expected"),
     [
         ("train.epochs=2147483648", "train.epochs: expected a whole number, got 2147483648" + RANGE),
+        ("train.epochs=010", "train.epochs: expected a whole number, got '010'"),
+        ("train.timeout_s=1:30", "train.timeout_s: expected a number or null, got '1:30'"),
         ("train.timeout_s=1e300", "train.timeout_s: expected a number or null, got '1e300'" + RANGE),
         ("data.threads=2147483648", "data.threads: expected a whole number or one of auto, got 2147483648" + RANGE),
         ("data.threads=1025", "data.threads = 1025 must be auto, or from 1 to 1024"),

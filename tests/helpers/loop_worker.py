@@ -55,6 +55,8 @@ class NetConfig:
     """This row's loss is NaN, though its input is not."""
     plain: bool = False
     """Leave out batch norm and dropout, so that a step depends on its videos but not on which rank has which."""
+    term_of_rank: bool = False
+    """Return a term that is called "rank0" on rank 0, and so on."""
 
 
 class Index:
@@ -142,7 +144,7 @@ class Loader:
 class Net(nets.tasks.Pretext):
     def __init__(self, cfg: NetConfig) -> None:
         super().__init__()
-        self.nan_row = cfg.nan_row
+        self.nan_row, self.term_of_rank = cfg.nan_row, cfg.term_of_rank
         norm = nn.Identity() if cfg.plain else nn.BatchNorm3d(cfg.width)
         dropout = nn.Dropout(0.0 if cfg.plain else 0.5)
         self.backbone = nn.Sequential(nn.Conv3d(3, cfg.width, 3), norm, nn.ReLU())  # type: ignore[assignment]  # a fake
@@ -152,7 +154,8 @@ class Net(nets.tasks.Pretext):
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         target = torch.cos(batch["index"].float()).masked_fill(batch["index"] == self.nan_row, torch.nan)
         loss = (self.head(self.backbone(batch["clips"])).squeeze(1) - target).square().mean()
-        return {"loss": loss, "target": target.mean()}
+        of_rank = {f"rank{os.environ.get('RANK')}": target.mean()} if self.term_of_rank else {}
+        return {"loss": loss, "target": target.mean(), **of_rank}
 
 
 def end_group() -> None:

@@ -39,7 +39,7 @@ def test_a_missing_rendezvous_address_is_a_one_line_error(monkeypatch):
 @pytest.mark.parametrize("text", ["", "x"])
 def test_a_number_of_the_launcher_that_is_none_is_a_one_line_error(name, text, monkeypatch):
     monkeypatch.setenv(name, text)
-    with pytest.raises(UserError, match=f"^environment variable {name} = '{text}': expected"), start("cpu"):
+    with pytest.raises(UserError, match=f"^environment variable {name}: '{text}' is no whole number"), start("cpu"):
         pass
 
 

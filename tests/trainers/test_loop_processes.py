@@ -70,6 +70,14 @@ def test_two_ranks_make_the_steps_of_one_until_a_nonfinite_gradient(tmp_path):
             assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
 
 
+def test_terms_of_other_names_on_another_rank_end_the_run_in_one_line(tmp_path):
+    """The log had the mean of both under rank 0's name; another number of terms ended in a traceback or a hang."""
+    (status, _), output = run_two_ranks(tmp_path, "--set", "net.term_of_rank=true", grace=0)
+    assert status == 2
+    differ = "terms: ['loss', 'target', 'rank0'] on rank 0, ['loss', 'target', 'rank1'] on rank 1"
+    assert f"error: the ranks differ in {differ}" in output.splitlines()[-1]
+
+
 def test_a_run_continues_with_other_ranks(tmp_path):
     """Losses of more ranks differ by rounding, samples not at all."""
     plain = ("--set", "net.plain=true")

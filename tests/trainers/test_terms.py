@@ -10,6 +10,7 @@ from configs.errors import UserError
 from nets.tasks import Pretext, rot3d
 from tests.helpers import loop_worker
 from tests.helpers.loop import lines, run
+from trainers.engine import loop
 from trainers.engine.terms import OF_THE_LOG, check_first_step, check_terms
 
 LOSS = torch.tensor(2.0, requires_grad=True)
@@ -89,6 +90,17 @@ def test_an_unused_part_of_a_network_ends_the_run_at_its_first_step(tmp_path, mo
     with pytest.raises(UserError, match=r"^task fake: the loss depends on no backbone\."):
         run(tmp_path)
     assert lines(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_only_the_first_step_of_a_run_is_checked_and_none_after_a_resume(tmp_path, monkeypatch):
+    """SGD without momentum keeps no state, by which the first step was known: each step was checked."""
+    calls = []
+    monkeypatch.setattr(loop, "check_first_step", lambda *args: calls.append(args))
+    for steps in ("3", "5"):
+        run(tmp_path, "--max-steps", steps, "--set", "optim.momentum=0")
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
+    assert len(calls) == 1
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from configs.environment import whole_number
+from configs.environment import from_environment
 from configs.errors import UserError
 from dali_pipelines import limits
 from dali_pipelines.progress import tell
@@ -116,7 +116,7 @@ def start(device: str) -> Iterator[Ranks]:
 
     UserError if they cannot meet, or if what the launcher says in the environment makes no sense.
     """
-    world_size, rank = whole_number("WORLD_SIZE", 1, minimum=1), whole_number("RANK", 0)
+    world_size, rank = from_environment("WORLD_SIZE", 1, least=1), from_environment("RANK", 0)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # have Linux end this process with torchrun: it would train on, unseen
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if rank >= world_size:
@@ -173,8 +173,8 @@ def start(device: str) -> Iterator[Ranks]:
 def _local_rank(world_size: int) -> int | None:
     """Return this process's number on its machine; None if it has peers and no launcher says which it is."""
     if "LOCAL_RANK" not in os.environ and world_size > 1:
-        return whole_number("SLURM_LOCALID", 0) if "SLURM_LOCALID" in os.environ else None
-    return whole_number("LOCAL_RANK", 0)
+        return from_environment("SLURM_LOCALID", 0) if "SLURM_LOCALID" in os.environ else None
+    return from_environment("LOCAL_RANK", 0)
 
 
 def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:

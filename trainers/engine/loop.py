@@ -79,7 +79,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))
-    if not run.optimizer.state:
+    if step == 0:
         check_first_step(out, run.net, run.config.task)
     run.net.after_backward(epoch)
     # This waits for the GPU. The batch does not require it: DALI keeps a dropped tensor's memory until the GPU has
@@ -136,6 +136,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             began = time.perf_counter()
             with watched(config.timeout_s, partial(_at, run, step, result)):
                 result = train_step(run, batches, step, skip_nonfinite=skips > 0)
+                if step == first_step:  # else their values would be mixed up, or the gathering would hang
+                    run.ranks.require_same(partial(dict, terms=[*result.terms]))
                 if run.online:
                     run.online.update(result.batch)
                 # One small collective per step: the terms, the times, and a signal if a rank received one.

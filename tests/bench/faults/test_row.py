@@ -38,9 +38,3 @@ def test_a_difference_stands_out_in_the_table():
 def test_unknown_fault_lists_the_known_ones():
     with pytest.raises(UserError, match=r"no fault 'earthquake'; there are .*workers"):
         parse_args(["earthquake"])
-
-
-@pytest.mark.parametrize("scale", ["0", "nan", "inf"])
-def test_a_scale_of_no_finite_number_of_faults_is_refused(scale):
-    with pytest.raises(UserError, match=f"--scale {float(scale)}: "):
-        parse_args(["--scale", scale])

@@ -15,6 +15,9 @@ from trainers.evaluation import linear
 
 pytestmark = pytest.mark.slow
 
+PROBE = {"top1": 0.5, "interval": [0.4, 0.6]}
+FIGURES = {"metric": "top1", "chance": 0.1, "first": 0.2, "last": 0.3, "held_out": 0.3}
+
 COMMANDS = {"pretrain": pretrain, "probe": probe, "finetune": finetune, "test": test_command}
 
 
@@ -42,11 +45,19 @@ def test_pretext_demo_trains_and_probes_each_task_into_one_report(demo_set, tmp_
     monkeypatch.setattr(pretext_demo, "call", partial(call_in_process, demo_set=demo_set, steps=4))
     monkeypatch.setattr(pretext_demo, "DRAWS", 1)
     monkeypatch.setattr(linear, "PENALTIES", (0.1, 1.0))
-    for task in ("rot3d", "vcop"):  # as if on two machines
+    (tmp_path / "out").mkdir()
+    old = {"machine": {"cpu": "old"}, "tasks": {"ctp": {"probe": PROBE, "probe_random": PROBE, **FIGURES}}}
+    (tmp_path / "out" / "pretext_demo.json").write_text(json.dumps(old))
+    for task, cpu in (("rot3d", "a"), ("vcop", "b"), ("rot3d", "c")):  # the last finds the first one's run finished
+        monkeypatch.setattr(pretext_demo, "machine", lambda cpu=cpu: {"cpu": cpu})
         pretext_demo.main(["--tasks", task, "--work-dir", str(tmp_path / task), "--out", str(tmp_path / "out")])
     report = json.loads((tmp_path / "out" / "pretext_demo.json").read_text())
-    assert report["machine"]["cpu"]
-    assert list(report["tasks"]) == ["rot3d", "vcop"]
+    assert {task: row["machine"]["cpu"] for task, row in report["tasks"].items()} == {
+        "ctp": "old",
+        "rot3d": "a",
+        "vcop": "b",
+    }
+    del report["tasks"]["ctp"]
     for figures, chance in zip(report["tasks"].values(), (1 / 4, 1 / 6), strict=True):
         assert figures["chance"] == pytest.approx(chance, abs=1e-4)
         assert figures["steps"] == 4
@@ -55,7 +66,7 @@ def test_pretext_demo_trains_and_probes_each_task_into_one_report(demo_set, tmp_
     assert (tmp_path / "out" / "pretext_demo.png").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert "| `vcop` | accuracy | 16.7 |" in printed
-    assert "note: the picture lacks rot3d, whose runs are not in" in printed
+    assert "note: the picture lacks ctp, rot3d, whose runs are not in" in printed
 
 
 def test_pretext_demo_names_an_unknown_task():

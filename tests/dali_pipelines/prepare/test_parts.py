@@ -51,14 +51,14 @@ def test_a_single_part_is_no_part(tmp_path):
     assert choose_part(None, tmp_path, slurm(5, [5])) is None
 
 
-@pytest.mark.parametrize("option", ["8/8", "1", "a/b", "-1/8", "1/0", "0/0", "1/8/2", ""])
+@pytest.mark.parametrize("option", ["8/8", "1", "a/b", "-1/8", "1/0", "0/0", "1/8/2", "", f"1/{'9' * 5000}"])
 def test_invalid_parts_are_refused(tmp_path, option):
     with pytest.raises(UserError, match=r"must be I/N with I from 0 to N-1, as 0/8 to 7/8"):
         choose_part(option, tmp_path, {})
 
 
 def test_a_task_number_that_is_none_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"^environment variable SLURM_ARRAY_TASK_ID = '': expected a whole number"):
+    with pytest.raises(UserError, match=r"^environment variable SLURM_ARRAY_TASK_ID: '' is no whole number"):
         choose_part(None, tmp_path, slurm("", [0]))
 
 

@@ -166,7 +166,7 @@ def test_no_usable_video_names_the_first_reason(tmp_path):
         (["{videos}", "--size", "100"], "--size '100' must be WIDTHxHEIGHT"),
         (["{videos}", "--size", "8x8"], "8 pixels is too small|0 pixels"),
         (["{videos}", "--codec", "mjpeg", "--gop", "8"], "gop 8: every frame of mjpeg is a key frame, leave it at 1"),
-        (["{videos}", "--workers", "0"], "--workers 0 must be at least 1"),
+        (["{videos}", "--size", "9" * 5000 + "x16"], "--size '99+x16' must be WIDTHxHEIGHT"),
         (["{videos}", "--codec", "copy", "--gop", "4"], "--gop has no effect with --codec copy.* use --codec h264"),
         (["{videos}", "--codec", "original", "--short-side", "64"], "--short-side has no effect with --codec original"),
         (["{videos}", "--labels", "{tmp}/gone.csv"], r"--labels .*gone.csv.*: no such file; give folders, none, or"),
