@@ -16,6 +16,7 @@ from configs.options import number
 FAULTS: dict[str, Callable[[float, Path], Row]] = {
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
     "workers": workers.inject,
+    "workers_busy": workers.inject_busy,
 }
 """Name -> the function that injects the fault and returns its row, given a share of the full number of faults and a
 folder."""

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -30,15 +32,26 @@ BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
 
-def inject(scale: float, folder: Path) -> Row:
+def inject(scale: float, folder: Path, fault: str = "SIGKILL to a random worker of a loader") -> Row:
     """Return the row of a loader with workers."""
     index = Index.load(bench_store((folder / "data").resolve(), codec="rawvideo", short_side=128))
-    return kill_workers(index, max(1, round(KILLS * scale)))
+    return kill_workers(fault, index, max(1, round(KILLS * scale)))
 
 
-def kill_workers(index: Index, kills: int) -> Row:
+def inject_busy(scale: float, folder: Path) -> Row:
+    """Return the row of the same on a machine with two busy loops."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        return inject(scale, folder, "SIGKILL to a random worker of a loader, beside two busy loops")
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def kill_workers(fault: str, index: Index, kills: int) -> Row:
     """Kill workers while batches arrive, and compare these with the batches of a loader without workers."""
-    killer, pauses, fault = Killer(seed=0), random.Random(1), "SIGKILL to a random worker of a loader"
+    killer, pauses = Killer(seed=0), random.Random(1)
     progress: tqdm[None] = bar(desc=fault, total=kills)
     seconds: list[float] = []
     with ExitStack() as stack:

@@ -24,7 +24,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
     """Answer one question. In a rehearsal, the codec is always VP9."""
     if item.startswith("size_"):
         return sizes(item.removeprefix("size_"), target)
-    return {"gop_strides": gop_strides, "small_hevc": small_hevc}[item](target)
+    return {"session_cache": session_cache, "gop_strides": gop_strides, "small_hevc": small_hevc}[item](target)
 
 
 def media(codec: str, width: int, height: int, target: Target) -> list[np.ndarray]:
@@ -42,6 +42,16 @@ def compare_rates(pipelines: Mapping[str, Pipeline], target: Target) -> dict[str
     rows = alternate({name: pipeline.run for name, pipeline in pipelines.items()}, target, batch_size=batch(target))
     rates = ", ".join(f"{name} {row['clips_per_s']:,.0f}" for name, row in rows.items())
     return {"answer": f"clips/s: {rates}", "rows": rows}
+
+
+def session_cache(target: Target) -> dict[str, Any]:
+    """Does DALI open a decoder for each clip if the coded size is not the frame's? 340x256 is coded as 352x256."""
+    made, size = {}, batch(target)
+    for width in (352, 340):
+        made[f"{width}x256"] = clip_pipeline(
+            media("h264", width, 256, target), target, batch_size=size, threads=THREADS
+        )
+    return compare_rates(made, target)
 
 
 def gop_strides(target: Target) -> dict[str, Any]:

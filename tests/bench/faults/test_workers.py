@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_random_kills_change_no_batch(vp9_store):
-    row = kill_workers(vp9_store, 6)
+    row = kill_workers("kills", vp9_store, 6)
     assert row.injected == 6
     assert row.passed
     assert row.bits_equal
