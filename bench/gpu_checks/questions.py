@@ -46,12 +46,9 @@ def compare_rates(pipelines: Mapping[str, Pipeline], target: Target) -> dict[str
 
 def session_cache(target: Target) -> dict[str, Any]:
     """Does DALI open a decoder for each clip if the coded size is not the frame's? 340x256 is coded as 352x256."""
-    made, size = {}, batch(target)
-    for width in (352, 340):
-        made[f"{width}x256"] = clip_pipeline(
-            media("h264", width, 256, target), target, batch_size=size, threads=THREADS
-        )
-    return compare_rates(made, target)
+    clips = {width: media("h264", width, 256, target) for width in (352, 340)}
+    how = {"batch_size": batch(target), "threads": THREADS}
+    return compare_rates({f"{w}x256": clip_pipeline(clips[w], target, **how) for w in clips}, target)
 
 
 def gop_strides(target: Target) -> dict[str, Any]:
