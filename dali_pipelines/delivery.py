@@ -62,6 +62,7 @@ class Delivery:
                 if batch["row"].min() >= 0:
                     return self._complete(batch, self._now(source))
                 samples_of(self._now(source))  # raises if some slot still has no stand-in
+                log.warning("step %d is made again: a video and all its stand-ins failed for a moment", source.start)
                 self.rewind()
             except RuntimeError as error:  # DALI raises no other kind
                 stop_at_exit()  # it ends all pipelines there, even one that a thread uses

@@ -81,7 +81,7 @@ class _Keys:
 
     def __init__(self, names: Sequence[str], quarantined: Sequence[str], fold: Fold) -> None:
         self.fold = fold
-        self.names, self.quarantined = names, quarantined
+        self.names = names
         self.full: dict[str, int] = {}
         depths = set()
         for row, name in enumerate(names):

@@ -4,6 +4,7 @@ A task defines its views as lists of operations. This module alone decides, from
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -93,16 +94,15 @@ class Program:
         """
         if not steps:
             return decode_rgb(clip)
-        cutters = [Cutter(region) for region in self.regions(plan)]
-        shown: dict[int, list[tuple[int, int]]] = {}  # frame of the clip -> views and places in them
-        for view in self.views:
-            for place, number in enumerate(clip.frames[view.places].tolist()):
-                shown.setdefault(number, []).append((view.index, place))
         pixels = np.empty((self.frames, self.size, self.size, 3), np.uint8)
+        shown = defaultdict[int, list[tuple[Cutter, NDArray[np.uint8]]]](list)  # frame of the clip -> its pictures
+        for view, cutter in zip(self.views, map(Cutter, self.regions(plan)), strict=True):
+            for number, picture in zip(clip.frames[view.places].tolist(), pixels[view.places], strict=True):
+                shown[number].append((cutter, picture))
 
         def show(number: int, frame: VideoFrame) -> None:
-            for index, place in shown[number]:
-                cutters[index](frame, pixels[self.views[index].first + place])
+            for cutter, picture in shown[number]:
+                cutter(frame, picture)
 
         decode_each(clip, shown, show)
         for view in self.views:

@@ -19,13 +19,11 @@ class Encoder:
     """An FFmpeg encoder and its options, in which `{gop}` and `{crf}` are filled in."""
 
     name: str
-    crf: int
-    """The default quality."""
+    crf: tuple[int, int]
+    """The default quality, and that at a GOP of 1."""
     scale: tuple[int, int]
     """The best and the worst value of it."""
     fixed: dict[str, str]
-    crf_of_key_frames: int | None = None
-    """The default quality at a GOP of 1, if it differs."""
     of_key_frames: dict[str, str] = field(default_factory=dict)
     """Options at a GOP of 1, if they differ."""
     pix_fmt: str = "yuv420p"
@@ -33,9 +31,9 @@ class Encoder:
 
     def options(self, gop: int, crf: int | None) -> dict[str, str]:
         """Return FFmpeg's options for a GOP of `gop` frames and a quality, None for the default."""
-        usual = self.crf_of_key_frames if gop == 1 and self.crf_of_key_frames else self.crf
+        quality = self.crf[gop == 1] if crf is None else crf
         fixed = self.fixed | (self.of_key_frames if gop == 1 else {})
-        return {key: value.format(gop=gop, crf=usual if crf is None else crf) for key, value in fixed.items()}
+        return {key: value.format(gop=gop, crf=quality) for key, value in fixed.items()}
 
 
 _CLOSED = {"crf": "{crf}", "g": "{gop}", "keyint_min": "{gop}", "bf": "0"}
@@ -45,16 +43,14 @@ _CLOSED = {"crf": "{crf}", "g": "{gop}", "keyint_min": "{gop}", "bf": "0"}
 ENCODERS = {
     "vp9": Encoder(
         "libvpx-vp9",
-        crf=28,
-        crf_of_key_frames=44,
+        crf=(28, 44),
         scale=(0, 63),
         # No hidden frames (alt-ref): a GPU decoder would count them.
         fixed={**_CLOSED, "b": "0", "deadline": "realtime", "cpu-used": "5", "auto-alt-ref": "0", "lag-in-frames": "0"},
     ),
     "hevc": Encoder(
         "libx265",
-        crf=22,
-        crf_of_key_frames=18,
+        crf=(22, 18),
         scale=(0, 51),
         fixed={
             **_CLOSED,
@@ -66,8 +62,7 @@ ENCODERS = {
     # Without CABAC and deblocking a CPU decodes it in a third of the time, for a tenth more bytes.
     "h264": Encoder(
         "libx264",
-        crf=20,
-        crf_of_key_frames=16,
+        crf=(20, 16),
         scale=(0, 51),
         fixed={**_CLOSED, "preset": "veryfast", "tune": "fastdecode", "sc_threshold": "0", "flags": "+cgop"},
         # At a GOP of 1, x264 writes a header that says no picture need be kept, so a GPU decoder allocates one surface,
@@ -76,13 +71,13 @@ ENCODERS = {
     ),
     "mjpeg": Encoder(
         "mjpeg",
-        crf=5,
+        crf=(5, 5),
         scale=(2, 31),
         fixed={"qmin": "{crf}", "qmax": "{crf}", "huffman": "optimal"},
         pix_fmt="yuvj420p",
     ),
     # MP4 has no name for raw video. QuickTime, its ancestor with the same fragments, has one.
-    "rawvideo": Encoder("rawvideo", crf=0, scale=(0, 0), fixed={}, container="mov"),
+    "rawvideo": Encoder("rawvideo", crf=(0, 0), scale=(0, 0), fixed={}, container="mov"),
 }
 
 

@@ -217,10 +217,10 @@ class Index:
         storage_of(root)  # UserError for a URL without one
         try:
             if is_url(root):
-                index = cls(root, Table.read(read_file(joined(root, INDEX_FILE)).data))
+                index = cls(root, Table.read(read_file(joined(root, INDEX_FILE)).data).checked())
             else:
                 opened_in = "" if os.path.isabs(root) else os.getcwd()
-                index = cls(Path(root), Table.map(path), opened_in=opened_in)
+                index = cls(Path(root), Table.map(path).checked(), opened_in=opened_in)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(why_no_index(root)) from error
         except UserError as error:

@@ -76,8 +76,6 @@ class PictureSource:
                     count += 1
         except (FFmpegError, ClipError) as error:
             raise VideoError(f"its picture {_name(self._place, count)} does not decode: {_reason(error)}") from error
-        except OSError as error:
-            raise VideoError(f"its picture {_name(self._place, count)} cannot be read: {_reason(error)}") from error
 
 
 def open_source(source: Place | Path | str) -> AbstractContextManager[Source | PictureSource]:
@@ -93,12 +91,12 @@ def _record(place: Place) -> Record:
     for i, (fragment, data) in enumerate(_units(place)):
         what = f"its picture {_name(place, i)}"
         header = _header(data, what)
-        for before in [*formats][:1]:
-            if header.size != before.size:
-                now, then = ("x".join(map(str, of.size)) for of in (header, before))
-                raise VideoError(f"{what} is {now}, those before it {then}")
-            if header.codec != before.codec:
-                raise VideoError(f"{what} is {header.codec}, those before it {before.codec}")
+        before = next(iter(formats), header)
+        if header.size != before.size:
+            now, then = ("x".join(map(str, of.size)) for of in (header, before))
+            raise VideoError(f"{what} is {now}, those before it {then}")
+        if header.codec != before.codec:
+            raise VideoError(f"{what} is {header.codec}, those before it {before.codec}")
         if header not in formats:
             formats[header] = _pix_fmt(data, header.codec, what)
         fragments.append(fragment)

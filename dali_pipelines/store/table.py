@@ -82,17 +82,17 @@ class Table:
         return cls(**columns)
 
     @classmethod
-    def map(cls, path: Path | str, *, check: bool = True) -> "Table":
-        """Map the columns of a file; OSError, or an Exception of any kind if it holds no index."""
+    def map(cls, path: Path | str) -> "Table":
+        """Map the columns of a file, unchecked; OSError, or an Exception of any kind if it holds no index."""
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         origin = os.path.abspath(path), (status.st_ino, status.st_size, status.st_mtime_ns)
-        return cls.read(data, origin, check=check)
+        return cls.read(data, origin)
 
     @classmethod
-    def read(cls, data: Buffer, origin: tuple[str, Fingerprint] | None = None, *, check: bool = True) -> "Table":
-        """Return the columns of a file as views of its bytes; Exceptions as in `map`."""
+    def read(cls, data: Buffer, origin: tuple[str, Fingerprint] | None = None) -> "Table":
+        """Return the columns of a file as views of its bytes, unchecked; Exceptions as in `map`."""
         arrays = read_npz(data)
         version = arrays.pop("version").item()
         if version != VERSION:
@@ -104,8 +104,7 @@ class Table:
             for name, array in arrays.items()
             if "." not in name
         }
-        table = cls(**columns, origin=origin)
-        return table.checked() if check else table
+        return cls(**columns, origin=origin)
 
     def format(self, row: int) -> tuple[str, str, Container]:
         """Return the codec, the pixel format and the container of a row."""
@@ -161,7 +160,7 @@ def map_again(path: str, fingerprint: Fingerprint) -> Table:
     """Map a file that another process has mapped; UserError if it was replaced since."""
     gone = f"{path} was replaced while it was in use: start the command again, it takes the new index"
     try:
-        table = Table.map(path, check=False)
+        table = Table.map(path)
     except Exception as error:
         raise UserError(gone) from error
     if table.origin is None or table.origin[1] != fingerprint:

@@ -73,14 +73,12 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
         parts = np.array([[member.begin, member.size, 0]], np.int64)
         fault = f"its member {name!r} {member.fault}" if member.fault else ""
         videos[name] = Place(location, "file", name, parts, fault=fault)
-    if not files and len(folders) == 1:
-        (of,) = folders.values()
-        place = _pictures(location, kind, "", of)
-        videos = {} if place is None else {"": place}
+    if not files and len(folders) == 1:  # the archive itself is the video
+        folders = {"": next(iter(folders.values()))}
     else:
-        found = {name: _pictures(location, kind, name, of) for name, of in folders.items() if name}
-        others["loose pictures"] += len(folders.get("", ()))
-        videos |= {name: place for name, place in found.items() if place is not None}
+        others["loose pictures"] += len(folders.pop("", ()))
+    found = {name: _pictures(location, kind, name, of) for name, of in folders.items()}
+    videos |= {name: place for name, place in found.items() if place is not None}
     if not videos:
         raise VideoError("has no video files and no folders of numbered pictures")
     return Contents(videos, others=+others)
