@@ -114,9 +114,8 @@ class ClipLoader:
         if isinstance(dataset, str | Path):
             raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
         if not isinstance(dataset, Dataset | Index):
-            raise UserError(
-                f"ClipLoader({dataset!r}, ...) takes what open_dataset returns; for some of its rows, its index.select(rows)"
-            )
+            some = "some of its videos are its index.select(rows)"
+            raise UserError(f"ClipLoader({dataset!r}, ...) takes what open_dataset returns; {some}")
         if not isinstance(task, Task):
             raise UserError(f"ClipLoader(..., {task!r}) takes a task: load_task({str(task)!r})")
         self.task = task

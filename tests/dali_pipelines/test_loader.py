@@ -303,7 +303,7 @@ def test_impossible_arguments_are_refused_by_name(vp9_store, options, wrong):
 def test_passing_names_suggests_open_dataset_and_load_task(vp9_store):
     with pytest.raises(UserError, match=r"takes an open dataset: open_dataset\('data/mine'\)"):
         ClipLoader("data/mine", CTP, batch_size=1)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"takes what open_dataset returns; for some of its rows, its index\.select"):
+    with pytest.raises(UserError, match=r"takes what open_dataset returns; some of its videos are its index\.select"):
         ClipLoader(Subset(vp9_store, [0, 2]), CTP, batch_size=1)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"takes a task: load_task\('ctp/demo'\)"):
         ClipLoader(vp9_store, "ctp/demo", batch_size=1)  # type: ignore[arg-type]
