@@ -133,7 +133,7 @@ class ClipLoader:
             require_main_guard()  # before a pool is made: a script may take long until then
         if self.order.steps == 0:
             raise too_few_videos(index, self.order.global_batch)
-        require(re.fullmatch(r"cpu|cuda(:\d+)?", str(device)), "device", device, "cpu, cuda or cuda:N")
+        require(bool(re.fullmatch(r"cpu|cuda(:\d+)?", str(device))), "device", device, "cpu, cuda or cuda:N")
         on = torch.device(device)
         gpu = on.type == "cuda"
         self.device_id = _gpu_of(on) if gpu else None

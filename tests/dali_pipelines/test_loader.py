@@ -300,6 +300,12 @@ def test_impossible_arguments_are_refused_by_name(vp9_store, options, wrong):
         ClipLoader(vp9_store, CTP, **{"batch_size": 4} | options)
 
 
+def test_a_gpu_that_is_not_there_is_named_with_the_way_out(vp9_store):
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, device="cuda:99", decoder="pyav")
+    with pytest.raises(UserError, match=r"device='cuda:99': torch finds \d+ usable GPUs?; .*device='cpu'"):
+        next(iter(loader))
+
+
 def test_passing_names_suggests_open_dataset_and_load_task(vp9_store):
     with pytest.raises(UserError, match=r"takes an open dataset: open_dataset\('data/mine'\)"):
         ClipLoader("data/mine", CTP, batch_size=1)  # type: ignore[arg-type]
