@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.batches import Batches
 from dali_pipelines.decode.dali import first_cause
 from dali_pipelines.feed import Feed, memory_ahead
@@ -103,6 +105,11 @@ class Delivery:
         return replace(source, unreadable=self._unreadable.rows)
 
     def _build(self, source: SampleSource) -> Batches:
+        if self._device_id is not None and self._device_id >= (usable := torch.cuda.device_count()):
+            found = f"torch finds {counted(usable, 'usable GPU')}"
+            raise UserError(
+                f"device='cuda:{self._device_id}': {found}; `clipfeed doctor` says why, device='cpu' needs none"
+            )
         pipeline, names = build_pipeline(
             source,
             batch_size=source.order.batch_size,

@@ -13,9 +13,11 @@ An unreadable video is replaced in step 2 (`SampleSource.sample`), or found afte
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from numbers import Integral
 from operator import index as whole
+from pathlib import Path
 from threading import RLock
 from typing import Any, Literal, get_args
 
@@ -58,7 +60,7 @@ class ClipLoader:
         dataset: a `Dataset`, or its index alone.
         task: the task and its settings.
         batch_size: samples per batch on this rank.
-        rank: index of this process among those that share an epoch.
+        rank: index of this process among those that share an epoch; RANK and WORLD_SIZE are not read.
         world_size: number of processes that share an epoch.
         seed: determines the order of the videos and every random draw.
         device: "cpu", "cuda:N", or "cuda" for torch's current device.
@@ -97,6 +99,9 @@ class ClipLoader:
         timeout_s: float = math.inf,
         most_unreadable: float = 0.1,
     ) -> None:
+        numbers = {"batch_size": batch_size, "rank": rank, "world_size": world_size, "seed": seed, "workers": workers}
+        for name, value in (numbers | ({"threads": threads} if threads != "auto" else {})).items():
+            require(isinstance(value, Integral), name, value, "a whole number")
         require(batch_size >= 1, "batch_size", batch_size, "at least 1")
         require(world_size >= 1, "world_size", world_size, "at least 1")
         require(workers >= 0, "workers", workers, "at least 0")
@@ -104,8 +109,13 @@ class ClipLoader:
         require(0 <= seed < 2**63, "seed", seed, "from 0 to 2**63 - 1")
         require(threads == "auto" or threads >= 1, "threads", threads, "auto or at least 1")
         require(decoder in get_args(Wanted), "decoder", decoder, "auto, dali or pyav")
-        if not isinstance(dataset, Dataset | Index):
+        require(timeout_s > 0, "timeout_s", timeout_s, "greater than 0")
+        require(0 <= most_unreadable <= 1, "most_unreadable", most_unreadable, "from 0 to 1")
+        if isinstance(dataset, str | Path):
             raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
+        if not isinstance(dataset, Dataset | Index):
+            some = "some of its videos are its index.select(rows)"
+            raise UserError(f"ClipLoader({dataset!r}, ...) takes what open_dataset returns; {some}")
         if not isinstance(task, Task):
             raise UserError(f"ClipLoader(..., {task!r}) takes a task: load_task({str(task)!r})")
         self.task = task
@@ -123,8 +133,8 @@ class ClipLoader:
             require_main_guard()  # before a pool is made: a script may take long until then
         if self.order.steps == 0:
             raise too_few_videos(index, self.order.global_batch)
+        require(bool(re.fullmatch(r"cpu|cuda(:\d+)?", str(device))), "device", device, "cpu, cuda or cuda:N")
         on = torch.device(device)
-        require(on.type in ("cpu", "cuda"), "device", device, "cpu, cuda or cuda:N")
         gpu = on.type == "cuda"
         self.device_id = _gpu_of(on) if gpu else None
         dali, why_not = choose(index, decoder, device_id=self.device_id)

@@ -54,6 +54,15 @@ def test_weights_and_source_lists_give_the_features_of_paths(folder):
     np.testing.assert_array_equal(one.values, other.values)
 
 
+def test_an_open_dataset_gives_the_features_of_its_list_alone(folder):
+    whole = clipfeed.extract_features("runs/mine", "data/mine", clips=1, device="cpu")
+    (folder / "list.txt").write_text("\n".join([whole.names[7], whole.names[2]]))
+    part = clipfeed.extract_features("runs/mine", clipfeed.open_dataset("data/mine", "list.txt"), clips=1, device="cpu")
+    assert part.names == [whole.names[2], whole.names[7]]
+    assert part.labels.tolist() == whole.labels[[2, 7]].tolist()
+    np.testing.assert_allclose(part.values, whole.values[[2, 7]], rtol=1e-5)
+
+
 def test_features_neither_draw_the_callers_random_numbers_nor_take_its_defaults(folder):
     """Between two epochs they would change how a loop of one's own trains."""
     before = torch.get_rng_state()

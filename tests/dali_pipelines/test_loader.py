@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import avg_pool3d
+from torch.utils.data import Subset
 
 from bench.faults.killer import living_workers
 from configs.errors import UserError
@@ -118,8 +119,6 @@ def test_numbers_of_numpy_give_a_state_that_json_takes(vp9_store):
     loader = ClipLoader(vp9_store, CTP, world_size=2, **numpys)
     state = ClipLoader(vp9_store, CTP, batch_size=2, world_size=2, seed=5).state_dict()
     assert json.loads(json.dumps(loader.state_dict())) == state
-    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
-        ClipLoader(vp9_store, CTP, batch_size=2.0)  # type: ignore[arg-type]
 
 
 def test_boxes_surround_the_patches(vp9_store):
@@ -304,6 +303,13 @@ def test_a_dataset_smaller_than_a_batch_is_refused(vp9_store):
         ({"seed": -1}, "seed = -1 must be from 0 to"),
         ({"decoder": "opencv"}, "decoder = 'opencv' must be auto, dali or pyav"),
         ({"device": "mps"}, "device = 'mps' must be cpu, cuda or cuda:N"),
+        ({"device": "gpu"}, "device = 'gpu' must be cpu, cuda or cuda:N"),
+        ({"batch_size": 2.0}, "batch_size = 2.0 must be a whole number"),
+        ({"batch_size": "2"}, "batch_size = '2' must be a whole number"),
+        ({"workers": None}, "workers = None must be a whole number"),
+        ({"threads": 1.5}, "threads = 1.5 must be a whole number"),
+        ({"timeout_s": -1}, "timeout_s = -1 must be greater than 0"),
+        ({"most_unreadable": 5}, "most_unreadable = 5 must be from 0 to 1"),
     ],
 )
 def test_impossible_arguments_are_refused_by_name(vp9_store, options, wrong):
@@ -311,8 +317,16 @@ def test_impossible_arguments_are_refused_by_name(vp9_store, options, wrong):
         ClipLoader(vp9_store, CTP, **{"batch_size": 4} | options)
 
 
+def test_a_gpu_that_is_not_there_is_named_with_the_way_out(vp9_store):
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, device="cuda:99", decoder="pyav")
+    with pytest.raises(UserError, match=r"device='cuda:99': torch finds \d+ usable GPUs?; .*device='cpu'"):
+        next(iter(loader))
+
+
 def test_passing_names_suggests_open_dataset_and_load_task(vp9_store):
     with pytest.raises(UserError, match=r"takes an open dataset: open_dataset\('data/mine'\)"):
         ClipLoader("data/mine", CTP, batch_size=1)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"takes what open_dataset returns; some of its videos are its index\.select"):
+        ClipLoader(Subset(vp9_store, [0, 2]), CTP, batch_size=1)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"takes a task: load_task\('ctp/demo'\)"):
         ClipLoader(vp9_store, "ctp/demo", batch_size=1)  # type: ignore[arg-type]

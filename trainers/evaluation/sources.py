@@ -46,7 +46,11 @@ def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) ->
         return _index_in_place(sources, ranks, workers)
     if len(sources) > 1:
         raise UserError(f"{prepared[0]} is a prepared dataset: give it alone, each dataset has a file of features")
-    index = Index.load(prepared[0])
+    return videos_of(Index.load(prepared[0]))
+
+
+def videos_of(index: Index) -> Videos:
+    """Return the videos of a prepared dataset."""
     return Videos(index, dict(zip(index.names.texts(), index.labels.tolist(), strict=True)), {})
 
 

@@ -12,11 +12,12 @@ import torch
 
 from configs.errors import require
 from configs.schema import Data
+from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.store.storage import location
 from trainers.engine.devices import choose_device
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import extract
-from trainers.evaluation.sources import open_videos
+from trainers.evaluation.sources import open_videos, videos_of
 from trainers.weights import Weights, read
 
 
@@ -40,7 +41,7 @@ class VideoFeatures:
 
 def extract_features(
     weights: str | Path | Weights,
-    videos: str | Path | Sequence[str | Path],
+    videos: Dataset | str | Path | Sequence[str | Path],
     *,
     clips: int | Literal["windows"] | None = None,
     crops: Literal["center", "three", "five", "ten"] | None = None,
@@ -54,7 +55,7 @@ def extract_features(
 
     Args:
         weights: a run's work dir, a checkpoint's .pt, an export, or what `load_weights` returns.
-        videos: a prepared dataset, or any video files and folders, which are read in place.
+        videos: a prepared dataset, its folder, or any video files and folders, which are read in place.
         clips: clips per video; by default those of a classifier's recipe, or 10.
         crops: crops per clip; by default those of a classifier's recipe, or the center.
         num_frames: frames per clip; by default as in training.
@@ -78,8 +79,11 @@ def extract_features(
     clip, test = {"num_frames": num_frames, "stride": stride}, {"clips": clips, "crops": crops}
     cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
 
-    sources = [videos] if isinstance(videos, str | Path) else videos
-    found = open_videos([location(source) for source in sources], ranks, workers=workers)
+    if isinstance(videos, Dataset):
+        found = videos_of(videos.index)
+    else:
+        sources = [videos] if isinstance(videos, str | Path) else videos
+        found = open_videos([location(source) for source in sources], ranks, workers=workers)
     data = Data(root=str(found.index.root), workers=workers)
     (features,) = extract([backbone.to(ranks.device)], found.index, cfg, ranks, data)
     names, readable = sorted(found.labels), dict(zip(features.names, features.values, strict=True))
