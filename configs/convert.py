@@ -39,7 +39,8 @@ class Source:
         """Return "file: key" or "--set key"."""
         dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
         overridden = any(dotted == name or dotted.startswith(f"{name}.") for name in self.set_keys)
-        overridden |= any(name.startswith(f"{dotted}.") for name in self.set_keys) and dotted not in self.keys
+        is_section = any(name.startswith(f"{dotted}.") for name in self.keys)
+        overridden |= any(name.startswith(f"{dotted}.") for name in self.set_keys) and not is_section
         return f"--set {key}" if overridden else f"{self.name}: {key}"
 
 
@@ -63,19 +64,25 @@ def to_dataclass(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: s
         raise UserError(source.locate(f"{prefix}{error}")) from None
 
 
+def key_types(cls: type["DataclassInstance"]) -> dict[str, Any]:
+    """Return the type of each key of a section: the fields that its constructor takes."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+
+
 def _required(cls: type["DataclassInstance"]) -> list[str]:
     """List the keys of a section that have no default."""
     return [
         field.name
         for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
 
 
 def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
     """Convert `value` to the annotated type `kind`, or raise UserError."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return to_dataclass(value, kind, get_type_hints(kind), key, source)
+        return to_dataclass(value, kind, key_types(kind), key, source)
     origin, args = get_origin(kind), get_args(kind)
     number = value if type(value) is int else _number(value)
     in_range = not number or SMALLEST <= abs(number) <= LARGEST
@@ -99,8 +106,8 @@ def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
     elif kind is float:
         if number is not None and in_range:
             return float(number)
-    elif type(value) is kind and (kind is not int or in_range or key == "seed"):  # true is an int to isinstance
-        return value
+    elif kind in TYPE_NAMES and type(value) is kind and (kind is not int or in_range or key == "seed"):
+        return value  # isinstance would take true for an int
     near = ""
     if not in_range:
         near = f"; the magnitude of a number is 0, or from {SMALLEST} to {LARGEST}"
@@ -143,7 +150,7 @@ def dotted_keys(kinds: Mapping[str, Any]) -> list[str]:
     names = list(kinds)
     for name, kind in kinds.items():
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            names += [f"{name}.{sub}" for sub in dotted_keys(get_type_hints(kind))]
+            names += [f"{name}.{sub}" for sub in dotted_keys(key_types(kind))]
     return names
 
 

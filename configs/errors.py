@@ -99,7 +99,9 @@ def _require_folder() -> None:
 
 
 def _require_text(argv: Sequence[str]) -> None:
-    """Raise UserError for an empty argument: as a path, it would mean the current folder."""
+    """Raise UserError for an empty argument: as a path, it would mean the current folder; and for two --config."""
+    if sum(arg.partition("=")[0] == "--config" for arg in argv) > 1:
+        raise UserError("--config is given twice, and recipes do not add up: give one, and its changes with --set")
     for before, arg in zip(("", *argv), argv, strict=False):
         option = arg if arg.startswith("--") else before
         if not arg or re.fullmatch("--[^=]+=", arg):

@@ -4,11 +4,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 
-from configs.convert import Source, dotted_keys, to_dataclass
+from configs.convert import Source, dotted_keys, key_types, to_dataclass
 from configs.errors import UserError
 from configs.paths import expand_paths
 from configs.plugins import import_task, require_trusted, trust
@@ -99,7 +99,7 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
     if own:
         expand_paths(tree, locate)
     cls: type[Config] = Recognition if task == "recognition" else Config
-    kinds = get_type_hints(cls)
+    kinds = key_types(cls)
     if isinstance(task, str):
         name, package, part = ("classifier", "nets", "") if cls is Recognition else (task, "nets.tasks", "net")
         try:
@@ -107,9 +107,15 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
             kinds["net"] = import_task(name, package=package, part=part).Config
         except UserError as error:
             raise UserError(f"{locate('task')}: {error}") from None
-        tree.setdefault("plan", {})
-        tree.setdefault("net", {})
-    return to_dataclass(tree, cls, kinds, "", Source(source, set_keys, dotted_keys(kinds)))
+    tree.setdefault("plan", {})
+    tree.setdefault("net", {})
+    keys = dotted_keys(kinds)
+    config = to_dataclass(tree, cls, kinds, "", Source(source, set_keys, keys))
+    if "." not in config.task:
+        return config
+    # Defaults of another package must have their annotated types, or the config saved with the weights is unreadable.
+    saved = _read_yaml(dump(config), source)
+    return to_dataclass(saved, cls, kinds, "", Source(f"a default of {config.task}", (), keys))
 
 
 def dump(config: Config) -> str:
@@ -134,13 +140,16 @@ def _read_yaml(text: str, source: str) -> Any:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{source}{line}: {error.problem or error.context}; not valid YAML") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError of `!!int x`, and of thousands of digits
+    except RecursionError:
+        raise UserError(f"{source}: not valid YAML: brackets within brackets, too many for any recipe") from None
+    except (yaml.YAMLError, ValueError, LookupError) as error:  # of `!!int x`, of thousands of digits, of `!!bool x`
         raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _override(tree: dict[str, Any], item: str) -> str:
     """Set "key.sub=value" in the tree; return the key."""
     key, equals, text = item.partition("=")
+    key = key.strip()
     if not equals or not key:
         raise UserError(f"--set {item}: expected key=value, such as --set optim.lr=0.02")
     *sections, name = key.split(".")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs.errors import UserError, how_to_install
-from configs.load import load
+from configs.load import load, parse
 from configs.optim import Optim
 from configs.plugins import look_up
 from dali_pipelines.loader import ClipLoader
@@ -128,7 +128,7 @@ def test_a_task_module_that_lacks_a_function_is_named(package):
 
 def write_net(package: Path, net: str) -> Path:
     """Write the network side of `own_pkg.task`, which builds `net`."""
-    (package / "task").mkdir()
+    (package / "task").mkdir(exist_ok=True)
     file = package / "task" / "net.py"
     file.write_text(
         "import torch\nfrom configs.optim import Optim as Config\nfrom nets.backbones import create\n"
@@ -195,6 +195,28 @@ def test_settings_that_cannot_be_keys_of_a_cache_are_refused(package, decorated)
     """A run ended in a traceback: "unhashable type"."""
     with pytest.raises(UserError, match=r"data\.py: Config must be a frozen dataclass: put @dataclass\(frozen=True\)"):
         task(package, ("@dataclass(frozen=True)\n", decorated))
+
+
+@pytest.mark.parametrize(
+    ("field", "fault"),
+    [
+        ("size: int = 64.5", "plan.size: expected a whole number, got 64.5"),
+        ("size: int = 64\n    more: Any = 1", "plan.more: expected typing.Any, which recipes do not support"),
+        ("size: int = 64\n    more: dict = field(default_factory=dict)", "plan.more: expected <class 'dict'>, which"),
+        (
+            "size: int = 64\n    area: int = field(init=False, default=4096)",
+            "plan.area: no such key; plan has num_frames",
+        ),
+    ],
+)
+def test_defaults_that_cannot_be_read_back_are_refused(package, field, fault):
+    """The run trained to its end, and then no command could read its weights."""
+    imports = ("from dataclasses import dataclass", "from typing import Any\nfrom dataclasses import dataclass, field")
+    task(package, imports, ("size: int = 64", field))
+    write_net(package, "None")
+    recipe = "task: own_pkg.task\nbackbone: r3d_tiny\nwork_dir: w\ndata: {root: d}\ntrain: {epochs: 1}\n"
+    with pytest.raises(UserError, match=re.escape(f"a default of own_pkg.task: {fault}")):
+        parse(recipe, source="x.yaml")
 
 
 def test_a_wrong_import_in_a_task_names_its_file(package):

@@ -116,6 +116,14 @@ def test_empty_arguments_are_errors_before_they_mean_the_current_folder(argv, af
     assert f"error: an argument is empty{after}; if a shell" in capsys.readouterr().err
 
 
+def test_a_second_config_is_an_error(monkeypatch, capsys):
+    """The first had no effect; in other programs, the second one changes the first."""
+    monkeypatch.setattr(sys, "argv", ["clipfeed", "--config=a", "--set", "x=--config", "--config", "b"])
+    with pytest.raises(SystemExit, match="2"):
+        run_cli(lambda argv: 0)
+    assert "error: --config is given twice, and recipes do not add up" in capsys.readouterr().err
+
+
 def test_arguments_that_end_with_an_equals_sign_are_not_empty(monkeypatch):
     called: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["clipfeed", "--set=net.name=", "-", "--"])

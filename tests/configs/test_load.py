@@ -72,7 +72,7 @@ def test_overrides_are_parsed_as_yaml_and_later_ones_win():
     config = read(
         "",
         "optim.lr=1e-3",
-        "optim.lr=2e-3",
+        "optim.lr = 2e-3",
         "schedule.milestones=[1, 2]",
         "data.list=a.txt",
         "net={hidden: 3}",

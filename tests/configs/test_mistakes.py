@@ -127,6 +127,8 @@ def test_impossible_values_are_refused_with_the_number(more, expected):
         ("data.workers=1025", "data.workers = 1025 must be from 0 to 1024"),
         (f"seed={2**63}", f"seed = {2**63} must be 0 or more, and less than 2**63"),
         ("seed=!!int x", "seed=!!int x: not valid YAML: invalid literal for int() with base 10: 'x'"),
+        ("seed=!!bool x", "seed=!!bool x: not valid YAML: 'x'"),
+        ("seed=" + "[" * 5000, "seed=[[[["),
         (f"seed={'9' * 5000}", f"seed={'9' * 5000}: not valid YAML: Exceeds the limit (4300 digits) for integer"),
     ],
 )
@@ -178,6 +180,10 @@ def test_each_alias_stands_for_one_existing_key():
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
+        ("optim.lr.x=1", "--set optim.lr: expected a number, got {'x': 1}"),
+        ("optim.lrr = 1", "--set optim.lrr: no such key; did you mean optim.lr?"),
+        ("task=[x]", "--set task: expected text, got ['x']"),
+        ("task=", "--set task: expected text, got None"),
         ("optim.lrr=1", "--set optim.lrr: no such key; did you mean optim.lr?"),
         ("plan.zzqqxx.lr=1", "--set plan.zzqqxx: no such key; plan has size"),
         ("data.root=''", "--set data.root: expected a folder, got ''"),
