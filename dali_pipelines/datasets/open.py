@@ -38,6 +38,7 @@ class Dataset:
         missing: the listed names without a video in the dataset, if that is allowed.
         labels: the label of each video, as written in the list; None if the list has none.
         classes: all labels of the list, even of missing videos, so class ids do not depend on what is missing.
+        parts: whether the list states times, which are not read.
         notes_of_all: sentences about the dataset as a whole.
     """
 
@@ -48,11 +49,12 @@ class Dataset:
     missing: tuple[str, ...] = ()
     labels: tuple[str | None, ...] | None = field(default=None, repr=False)
     classes: frozenset[str] = field(default=frozenset(), repr=False)
+    parts: bool = False
     notes_of_all: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
-        """Return sentences on the list's quarantined, missing and repeated videos, and on its classes."""
+        """Return sentences on the list's quarantined, missing and repeated videos, on its times and its classes."""
         count = len(self.quarantined) + len(self.missing) + len(self.index)
         total = f"of {counted(count, 'video')} of {self.list_file}"
         quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
@@ -61,7 +63,8 @@ class Dataset:
         again = [name for name, count in Counter(names).items() for _ in range(count - 1)]
         lines = f"{len(again)} of {counted(len(names), 'line')} of {self.list_file} name a video again, such as"
         repeated = [f"{lines} {printable(again[0])}: it is taken, whole, as often as it is listed"] if again else []
-        return [*quarantined, *missing, *repeated, *self.notes_of_all]
+        cut = f"{self.list_file} states times, which are not read: a video is taken whole; cut its parts into files of "
+        return [*quarantined, *missing, *repeated, *[f"{cut}their own"] * self.parts, *self.notes_of_all]
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError if none is left."""
@@ -176,6 +179,7 @@ def select_entries(
         missing=tuple(absent),
         labels=None if labels is None else tuple(labels[place] for place in places),
         classes=frozenset(filter(None, labels or ())),
+        parts=reading.parts,
     )
     if not places:
         raise UserError(f"nothing is left of the list: {dataset.notes[0]}")

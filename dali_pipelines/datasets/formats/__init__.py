@@ -28,11 +28,13 @@ class Reading:
         names: the videos, as written.
         labels: the class of each video, as written; None if the list has none.
         columns: columns of numbers, each either classes or frame counts.
+        parts: whether the lines state times, and so name parts of videos.
     """
 
     names: Sequence[str]
     labels: Sequence[str | None] | None = None
     columns: tuple[Sequence[str], ...] = ()
+    parts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

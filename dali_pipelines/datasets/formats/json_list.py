@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dali_pipelines.datasets.formats import Lists, Reading, Source
-from dali_pipelines.datasets.formats.table import LABELS, NAMES
+from dali_pipelines.datasets.formats.table import LABELS, NAMES, names_parts
 
 BEGINS = re.compile(r"\s*(\[\s*[\[{\"]|\{\s*[\"}])")
 EXPECTED = "it must hold objects with name and label, names, or name: label"
@@ -29,9 +29,12 @@ def read(source: Source) -> Lists:
     rows = [_row(source, entry) for entry in found]
     labels = [label for _, label in rows]
     labeled = any(label is not None for label in labels)
-    return Lists(
-        entries={source.path.name: [Reading(names=[name for name, _ in rows], labels=labels if labeled else None)]}
+    reading = Reading(
+        names=[name for name, _ in rows],
+        labels=labels if labeled else None,
+        parts=any(names_parts(entry) for entry in found if isinstance(entry, dict)),
     )
+    return Lists(entries={source.path.name: [reading]})
 
 
 def load(source: Source) -> Any:

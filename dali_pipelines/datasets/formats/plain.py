@@ -4,6 +4,7 @@ UCF101's trainlist01.txt, the lists of CtP, CSTP and mmaction2, and the CSVs of 
 """
 
 import csv
+import re
 from collections.abc import Sequence
 
 from configs.errors import UserError
@@ -12,6 +13,8 @@ from dali_pipelines.datasets.names import without_suffix
 
 DELIMITERS = ("\t", ";", ",")
 MAX_COLUMNS = 4
+MEASURE = re.compile(r"-?[\d:]*[.:]\d*|-?\d*")
+"""Seconds, a clock time, a coordinate, or nothing: of more columns than one, these are no classes."""
 
 
 def recognizes(source: Source) -> bool:
@@ -47,19 +50,34 @@ def _delimited(lines: Sequence[str], delimiter: str) -> list[Reading]:
     if len(rows) != len(lines):  # a quotation mark in a name
         rows = [line.split(delimiter) for line in lines]
     ways = [rows]
-    if len({len(row) for row in rows}) > 1 or len(rows[0]) > MAX_COLUMNS:
+    alike = len({len(row) for row in rows}) == 1
+    if not alike or (len(rows[0]) > MAX_COLUMNS and not any(map(_is_measured, zip(*rows, strict=True)))):
         ways = [[split(line, delimiter, 1) for line in lines] for split in (str.split, str.rsplit)]
     return [_of_columns([[cell.strip() for cell in column] for column in zip(*way, strict=True)]) for way in ways]
 
 
 def _of_columns(columns: Sequence[Sequence[str]]) -> Reading:
-    """Return the reading of a name and more columns: labels are a column of text, or one of the numbers."""
+    """Return the reading of a name and more columns: labels are a column of text, or one of the numbers.
+
+    With so many columns that any could be the labels, only a single column of text is.
+    """
     names, *others = columns
     numbers = tuple(column for column in others if all(is_number(text) or not text for text in column))
-    texts = [column for column in others if column not in numbers]
-    if texts:
-        return Reading(names=names, labels=texts[0])
-    return Reading(names=names, columns=numbers)
+    measured = [column for column in others if len(others) > 1 and _is_measured(column)]
+    texts = [column for column in others if column not in numbers and column not in measured]
+    is_clear = len(columns) <= MAX_COLUMNS
+    return Reading(
+        names=names,
+        labels=texts[0] if len(texts) == 1 or (texts and is_clear) else None,
+        columns=numbers if is_clear and not texts else (),
+        parts=len(measured) > 1,
+    )
+
+
+def _is_measured(column: Sequence[str]) -> bool:
+    """Return whether a column has seconds, clock times or coordinates: numbers, and not only integers."""
+    cells = [cell.strip() for cell in column]
+    return all(map(MEASURE.fullmatch, cells)) and not all(is_number(cell) or not cell for cell in cells)
 
 
 def _after_suffixes(lines: Sequence[str]) -> list[Reading]:

@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from configs.words import counted
 from dali_pipelines.datasets.formats import Lists, Reading, Source
@@ -25,6 +25,7 @@ def read(source: Source) -> Lists:
     """Read the list, or one list for each value of the split column."""
     rows = table(source, _delimiter(source.lines[0]) or ",")
     header = [cell.lower() for cell in rows[0]]
+    is_part = names_parts(header)
     name, label, split = (_place(header, words) for words in (NAMES, LABELS, SPLITS))
     if name is None:  # an unclosed quotation mark
         raise source.error(source.lines[0], f"the first line must have one of {', '.join(NAMES)}")
@@ -32,11 +33,11 @@ def read(source: Source) -> Lists:
     for row in rows[1:]:
         parts[row[split] if split is not None else ""].append(row)
     if len(parts) == 1:
-        return Lists(entries={source.path.name: [_reading(rows[1:], name, label)]})
+        return Lists(entries={source.path.name: [_reading(rows[1:], name, label, is_part)]})
     if not all(part and "/" not in part for part in parts):
         part = next(part for part in parts if not part or "/" in part)
         raise source.error(part, f"the column {header[split or 0]} must name a split")
-    return Lists(entries={f"{part}.txt": [_reading(of_part, name, label)] for part, of_part in parts.items()})
+    return Lists(entries={f"{part}.txt": [_reading(of_part, name, label, is_part)] for part, of_part in parts.items()})
 
 
 def table(source: Source, delimiter: str = ",") -> list[list[str]]:
@@ -69,12 +70,18 @@ def cells(header: str, delimiter: str = ",") -> list[str]:
 
 def _may_be_title(cell: str) -> bool:
     """Return whether a cell can be the title of a column. Pandas' row numbers have "" or "Unnamed: 0"."""
-    return not cell or cell.startswith("unnamed: ") or cell.replace("_", "a").isalpha()
+    return not cell or cell.startswith("unnamed: ") or cell.isidentifier()
+
+
+def names_parts(titles: Iterable[str]) -> bool:
+    """Return whether columns or keys with these titles state times, such as start_frame or time_start."""
+    return any({"start", "begin", "segment"} & set(title.lower().split("_")) for title in titles)
 
 
 def _place(header: Sequence[str], words: Sequence[str]) -> int | None:
     return next((header.index(word) for word in words if word in header), None)
 
 
-def _reading(rows: Sequence[Sequence[str]], name: int, label: int | None) -> Reading:
-    return Reading(names=[row[name] for row in rows], labels=None if label is None else [row[label] for row in rows])
+def _reading(rows: Sequence[Sequence[str]], name: int, label: int | None, parts: bool) -> Reading:
+    labels = None if label is None else [row[label] for row in rows]
+    return Reading(names=[row[name] for row in rows], labels=labels, parts=parts)

@@ -265,3 +265,40 @@ def test_lists_of_ucf101_may_have_tabs_and_backslashes(tmp_path):
     run(root, "auto", folder)
     assert classes_in(root, "trainlist01.txt") == dict([*CLASS_OF_UCF.items()][1:])
     assert classes_in(root, "testlist01.txt") == dict([*CLASS_OF_UCF.items()][:1])
+
+
+AVA = "b,0902,0.077,0.151,0.283,0.811,80,1\na,0903,0.226,0.032,0.366,0.497,12,0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("b\t0.0\t2.5\trun\na\t2\t4\twalk\n", ("run", "walk")),
+        ("b,00:00:01.5,00:00:02,1\na,00:01:00,00:02:00.25,0\n", ("1", "0")),
+        ("b,0.0,2.5,val,run\na,2.5,4,val,walk\n", None),  # val, or run?
+        (AVA, None),
+        ("video;start_frame;stop_frame;label\nb;1;20;run\na;21;40;walk\n", ("run", "walk")),
+        ('[{"id": "b", "start": 1, "label": "run"}, {"id": "a", "start": 2, "label": "walk"}]', ("run", "walk")),
+    ],
+)
+def test_times_are_no_classes_and_a_note_says_that_they_are_not_read(tmp_path, text, labels):
+    build(tmp_path, "a", "b")
+    (tmp_path / "parts").write_text(text)
+    dataset = open_dataset(tmp_path, tmp_path / "parts")
+    assert ([*dataset.index.names.texts()], dataset.labels) == (["b", "a"], labels)
+    assert any("states times, which are not read: a video is taken whole" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("text", ["b,1.0\na,0.0\n", "name,label\nb,1.0\na,0.0\n"])
+def test_classes_that_a_program_wrote_with_decimals_are_classes(tmp_path, text):
+    build(tmp_path, "a", "b")
+    (tmp_path / "list").write_text(text)
+    dataset = open_dataset(tmp_path, tmp_path / "list")
+    assert dataset.labels == ("1.0", "0.0")
+
+
+def test_titles_of_columns_may_have_digits(tmp_path):
+    """As in the CSV of HowTo100M."""
+    build(tmp_path, "a", "b")
+    (tmp_path / "list.csv").write_text("video_id,category_1,category_2,rank\nb,Food,Recipes,34\na,Food,Drinks,7\n")
+    assert [*open_dataset(tmp_path, tmp_path / "list.csv").index.names.texts()] == ["b", "a"]
