@@ -62,18 +62,14 @@ class Source:
         except (FFmpegError, OSError) as error:
             raise VideoError(f"cannot be opened: {error.strerror}") from error
         stream = self.container.streams.best("video")
-        if stream is None:
+        if stream is None or stream.codec_context is None:
             self.container.close()
-            raise VideoError("has no video stream")
+            raise VideoError("has no video stream" if stream is None else "its codec is unknown")
         self.stream = stream
-        if stream.codec_context is None:
-            self.container.close()
-            raise VideoError("its codec is unknown")
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = _rate(stream)
         stated = stream.sample_aspect_ratio
-        is_plausible = stated and Fraction(1, MAX_ASPECT) <= stated <= MAX_ASPECT
-        self.pixel_aspect = stated if stated and is_plausible else Fraction(1)
+        self.pixel_aspect = stated if stated and Fraction(1, MAX_ASPECT) <= stated <= MAX_ASPECT else Fraction(1)
         self.crop = _crop(self.container, stream)
         shown = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
         self.notes = ("with several video streams: the one that FFmpeg calls the best is shown",) * (len(shown) > 1)
