@@ -15,6 +15,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from numbers import Integral
 from operator import index as whole
 from pathlib import Path
@@ -57,7 +58,7 @@ class ClipLoader:
     dataset without them.
 
     Args:
-        dataset: a `Dataset`, or its index alone.
+        dataset: a `Dataset`, or its index alone: `dataset.index.select(rows)` has some of its videos.
         task: the task and its settings.
         batch_size: samples per batch on this rank.
         rank: index of this process among those that share an epoch; RANK and WORLD_SIZE are not read.
@@ -155,6 +156,9 @@ class ClipLoader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"_lock": RLock()}
+
+    def __copy__(self) -> "ClipLoader":
+        return deepcopy(self)
 
     def __enter__(self) -> "ClipLoader":
         return self

@@ -70,7 +70,7 @@ class Dataset:
         """Leave out the videos with fewer frames than the task needs; UserError if none is left."""
         names, num_frames = self.index.names, self.index.num_frames
         short = num_frames < task.min_frames
-        if short.all():
+        if len(short) and short.all():
             raise UserError(
                 f"no video of {self.index.root} has the {task.min_frames} frames that {task.name} needs, the longest "
                 f"has {self.index.num_frames.max()}: choose a shorter clip or stride under plan, or longer videos"

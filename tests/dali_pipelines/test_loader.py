@@ -289,6 +289,8 @@ def until_idle(processes):
 def test_a_dataset_smaller_than_a_batch_is_refused(vp9_store):
     with pytest.raises(UserError, match=r"12 videos.*global batch of 16"):
         ClipLoader(vp9_store, CTP, batch_size=8, world_size=2)
+    with pytest.raises(UserError, match=r"0 videos, fewer than one global batch of 1\b"):
+        ClipLoader(vp9_store.select([]), CTP, batch_size=1, shuffle=False)
 
 
 @pytest.mark.parametrize(

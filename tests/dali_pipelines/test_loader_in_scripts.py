@@ -100,7 +100,7 @@ def test_a_second_ctrl_c_while_workers_end_costs_no_batch(vp9_store, monkeypatch
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda loader: pickle.loads(pickle.dumps(loader))])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda loader: pickle.loads(pickle.dumps(loader))])
 def test_a_copy_of_a_loader_in_use_goes_on_where_it_stopped(vp9_store, workers, copied):
     loader = ClipLoader(vp9_store, ROT3D, batch_size=2, seed=5, workers=workers)
     next(iter(loader))
