@@ -1,9 +1,10 @@
 """Find what a recipe names: an entry of a table here, or an object in a package of the user's."""
 
 import importlib
+import inspect
 import os
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TypeVar
 
@@ -68,11 +69,11 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
     raise UserError(f"no task {name!r}{nearest(name, names)}; there are: {', '.join(names)}")
 
 
-def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
+def look_up(name: str, table: Mapping[str, T], *, key: str, takes: Sequence[str] | None = None) -> T:
     """Return an entry of a table, or import a dotted name such as `my_pkg.module.function`.
 
-    UserError for an unknown name, with the valid ones, and for a dotted name that does not exist. It begins with the
-    recipe's `key`, such as "optim.name".
+    UserError for an unknown name, with the valid ones, and for a dotted name that does not exist, or cannot be called
+    with as many arguments as `takes` names. It begins with the recipe's `key`, such as "optim.name".
     """
     if name in table:
         return table[name]
@@ -87,6 +88,14 @@ def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
     found: T = getattr(module, attribute)
     if not callable(found):
         raise UserError(f"{key}: {name} is of type {type(found).__name__}; give a function or class")
+    if takes is not None:
+        try:
+            inspect.signature(found).bind(*takes)
+        except TypeError as error:
+            called = f"{attribute}({', '.join(takes)})"
+            raise UserError(f"{key}: {name} is called as {called}, and does not fit that: {error}") from None
+        except ValueError:  # some functions written in C do not say what they take
+            pass
     return found
 
 

@@ -20,6 +20,7 @@ from nets import backbones
 from nets.tasks import build_task, net_module
 from tests.helpers.docs import new_files
 from tests.helpers.runs import ROOT
+from trainers.engine.build import check_recipe
 from trainers.engine.loggers import open_loggers
 from trainers.engine.optimizers import make_optimizer
 
@@ -237,6 +238,41 @@ def test_a_backbone_without_a_size_is_refused():
         backbones.create("torch.nn.Identity")
 
 
+@pytest.mark.parametrize(
+    ("features", "fault"),
+    [
+        ("x.mean((2, 3, 4))", "features of shape (2, 3)"),
+        ("x[:, :2]", "features of shape (2, 2, 4, 8, 8)"),
+        ("(x, x)", "tuple"),
+    ],
+)
+def test_a_backbone_that_returns_no_feature_maps_is_refused(package, features, fault):
+    """Pooled features ended in an IndexError, another number of channels in one of matrices."""
+    (package / "parts.py").write_text(
+        "from nets.backbones import Backbone\nclass Own(Backbone):\n    out_channels, stride = 3, (1, 1, 1)\n"
+        f"    def forward(self, x): return {features}\n"
+    )
+    net = backbones.create("own_pkg.parts.Own")
+    message = re.escape(f"backbone: own_pkg.parts.Own returned {fault}; (B, C, T', H', W') is needed")
+    with pytest.raises(UserError, match=f"^{message}, without pooling, where C is out_channels = 3$"):
+        net(torch.zeros(2, 3, 4, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("backbone=own_pkg.parts.own", "backbone: own_pkg.parts.own is called as own(), and does not fit that"),
+        ("optim.name=own_pkg.parts.own", "optim.name: own_pkg.parts.own is called as own(groups, optim), and does not"),
+        ("train.loggers=[own_pkg.parts.own]", "train.loggers: own_pkg.parts.own is called as own(config, first_step)"),
+    ],
+)
+def test_a_part_that_takes_other_arguments_is_refused_before_the_dataset_is_opened(package, setting, message):
+    """It ended in a traceback, a logger's after minutes of start-up."""
+    (package / "parts.py").write_text("def own(one): ...\n")
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        check_recipe(load("ctp/demo", [setting]))
+
+
 @pytest.mark.parametrize("stride", ["16", "(16, 16)", "None"])
 def test_a_backbone_whose_stride_is_not_of_three_axes_is_refused(package, stride):
     """Tasks that look at places of the feature map ended in a traceback."""
@@ -247,12 +283,19 @@ def test_a_backbone_whose_stride_is_not_of_three_axes_is_refused(package, stride
         backbones.create("own_pkg.parts.Own")
 
 
-@pytest.mark.parametrize("body", ["return torch.optim.SGD([p for g in groups for p in g['params']])", "return 5"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return torch.optim.SGD([p for g in groups for p in g['params']])",
+        "return torch.optim.SGD(groups[:1])",
+        "return 5",
+    ],
+)
 def test_an_optimizer_without_the_given_groups_is_refused(package, body):
-    """The loop failed at its first step, after minutes of start-up, with a KeyError."""
+    """The loop failed at its first step, after minutes of start-up, with a KeyError, or trained only some groups."""
     (package / "parts.py").write_text(f"import torch\ndef own(groups, optim):\n    {body}\n")
-    with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of the"):
-        make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own"))
+    with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of all"):
+        make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own", decay_norms_and_biases=False))
 
 
 def test_a_network_without_parameters_is_refused():

@@ -9,6 +9,8 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from torch import Tensor
+
 from configs.errors import UserError
 from configs.plugins import look_up
 from nets.backbones import c3d, inception, r2d3d, resnet
@@ -82,11 +84,24 @@ def create(
             f"those of {name} are fixed: choose one of {', '.join(STRIDED)}"
         )
     backbone = make()
-    if missing := [key for key in ("out_channels", "stride") if not hasattr(backbone, key)]:
+    if missing := [key for key in ("forward", "out_channels", "stride") if not hasattr(backbone, key)]:
         raise UserError(
             f"backbone: {name} returned {type(backbone).__name__} without {' and '.join(missing)}; "
             "subclass nets.backbones.Backbone as in docs/extending.md"
         )
     if not isinstance(backbone.stride, Sequence) or len(backbone.stride) != 3:
         raise UserError(f"backbone: {name} has stride = {backbone.stride!r}; three are needed, as (2, 16, 16)")
+    if "." in name:
+        backbone.register_forward_hook(partial(_check_features, name))
     return backbone
+
+
+def _check_features(name: str, backbone: Backbone, clips: object, features: Tensor) -> None:
+    """Raise UserError unless a backbone of another package returns feature maps with its `out_channels`."""
+    shape = tuple(getattr(features, "shape", ()))
+    if len(shape) != 5 or shape[1] != backbone.out_channels:
+        found = f"features of shape {shape}" if shape else type(features).__name__
+        raise UserError(
+            f"backbone: {name} returned {found}; (B, C, T', H', W') is needed, without pooling, where C is "
+            f"out_channels = {backbone.out_channels}"
+        )

@@ -26,10 +26,10 @@ from trainers.engine.run import Run
 
 def check_recipe(config: Config) -> None:
     """Check a recipe without its dataset. UserError for unknown names, or a learning rate below its minimum."""
-    look_up(config.backbone, backbones.BACKBONES, key="backbone")
-    look_up(config.optim.name, OPTIMIZERS, key="optim.name")
+    look_up(config.backbone, backbones.BACKBONES, key="backbone", takes=())
+    look_up(config.optim.name, OPTIMIZERS, key="optim.name", takes=("groups", "optim"))
     for name in config.train.loggers:
-        look_up(name, LOGGERS, key="train.loggers")
+        look_up(name, LOGGERS, key="train.loggers", takes=("config", "first_step"))
     lr, least = config.optim.lr, config.schedule.min_lr
     if config.schedule.kind == "warmup_cosine" and lr < least:
         raise UserError(
