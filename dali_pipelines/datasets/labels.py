@@ -11,6 +11,7 @@ from configs.errors import UserError, first_names, printable
 from configs.words import counted
 from dali_pipelines.datasets.classes import Listed, class_ids, classes_of_lists, numbered
 from dali_pipelines.datasets.formats import Reading, read_lists
+from dali_pipelines.datasets.formats.table import NEED
 from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import Names, encoding_hint, match
 
@@ -50,7 +51,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
     reading = readings[way]
     labels = label_column(reading) or (reading.columns[0] if len(reading.columns) == 1 else None)
     if labels is None:
-        raise UserError(f"{path}: a line must be name,label and not {printable(reading.names[0])!r}")
+        raise UserError(f"{path} has no labels ({NEED}); its first video is {printable(reading.names[0])!r}")
     if unknown := [name for name, row in zip(reading.names, rows, strict=True) if row is None]:
         raise UserError(
             f"{path} has labels for {counted(len(unknown), 'video')} that the sources do not hold: "

@@ -14,6 +14,7 @@ from configs.words import counted
 from dali_pipelines.datasets.classes import Listed, base_note, check_classes, classes_of_lists
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
 from dali_pipelines.datasets.formats import Reading, read_lists
+from dali_pipelines.datasets.formats.table import NEED
 from dali_pipelines.datasets.labels import label_column
 from dali_pipelines.datasets.names import Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
@@ -213,8 +214,8 @@ def labels_of(dataset: Dataset) -> Listed:
     if dataset.list_file is None or dataset.labels is None:
         raise UserError(
             f"{index.root} has {counted(len(index), 'video')} without a class, the first "
-            f"{printable(index.names.text(0))}, and {dataset.list_file} has no labels (of numbers, one must be 0 or "
-            "1); write classes into the dataset with `clipfeed lists`, or prepare it with --labels"
+            f"{printable(index.names.text(0))}, and {dataset.list_file} has no labels ({NEED}); write classes into the "
+            "dataset with `clipfeed lists`, or prepare it with --labels"
         )
     labels = [label or "" for label in dataset.labels]
     return Listed(dataset.list_file, index.names.texts(), labels, dataset.classes)

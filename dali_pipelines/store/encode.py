@@ -28,6 +28,7 @@ MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, though it reads it
 MAX_STRETCH = 0.02  # change of aspect ratio by rounding that needs no note
 KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
+MAX_SIDE = 16384  # the limit of x264
 MIN_HEVC_SIDE = max(NVDEC_MIN["hevc"])  # CPUs decode any size, but HEVC is stored for GPUs
 
 
@@ -66,6 +67,8 @@ class Encoding:
         for side in (*(self.size or ()), *((self.short_side,) if self.short_side is not None else ())):
             if rounded(side) < self.least_side:
                 raise UserError(f"{side} pixels is too small for {self.codec}: {self.least_side} is the least")
+        if self.size is not None and max(self.size) > MAX_SIDE:
+            raise UserError(f"{max(self.size)} pixels is too large: {MAX_SIDE} is the most")
 
     @property
     def least_side(self) -> int:

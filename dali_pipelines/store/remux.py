@@ -20,14 +20,15 @@ from dali_pipelines.store.source import Source, VideoError
 
 UNENCODED = ("copy", "original")
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
+HIDDEN = "cut without encoding: the frames that players hide are copied too; --codec h264 drops them"
 
 
 def copy_video(path: Path, source: Place | Path) -> Record:
     """Copy the video packets of `source` into the fragmented MP4 `path`.
 
     Every fragment of the record decodes independently to exactly the source's pixels; any other (open GOP, non-IDR
-    key frame) is joined to the one before it. Frames hidden by an edit list are kept. VideoError for codecs other
-    than H.264, HEVC, VP9 and AV1, and for videos that look different without their tags.
+    key frame) is joined to the one before it. Frames hidden by an edit list are kept, with a note. VideoError for
+    codecs other than H.264, HEVC, VP9 and AV1, and for videos that look different without their tags.
     """
     if Place.of(source).is_pictures:
         raise VideoError(f"pictures cannot be copied, --codec original leaves them as they are; or {WAY_OUT}")
@@ -37,11 +38,19 @@ def copy_video(path: Path, source: Place | Path) -> Record:
         pictures = decode_all(video)
         if not pictures.in_order:
             raise VideoError(f"the order of its frames is not in the time stamps of its packets; {WAY_OUT}")
+        if _packets_shown(source) < len(pictures.checksums):
+            video.notes += (HIDDEN,)
         with replacing(path) as temporary:
             _copy_packets(temporary, source)
             init_size, fragments = read_layout(temporary)
             closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.checksums, video.codec)
         return record_of(video, pictures, init_size, closed)
+
+
+def _packets_shown(source: Place | Path) -> int:
+    """Return how many packets are not hidden by an edit list."""
+    with Source(source) as video:
+        return sum(not packet.is_discard for packet in demux(video.container, video.stream) if packet.pts is not None)
 
 
 def _copy_packets(path: Path, source: Place | Path) -> None:

@@ -13,6 +13,8 @@ NAMES = (
     *("file_path", "clip", "clip_path", "vid_name", "id"),
 )
 LABELS = ("label", "class", "category", "action", "class_name", "label_name", "label_id", "class_id", "target")
+NEED = f"of numbers, one must be 0 or 1; in a header, the column is called {', '.join(LABELS[:3])} ..."
+"""What makes a column the labels, for messages about a list that has none."""
 SPLITS = ("split", "subset", "set", "partition", "fold")
 
 

@@ -141,6 +141,7 @@ def test_hevc_refuses_sizes_too_small_for_gpus():
         ({"codec": "h264", "crf": 52}, "crf 52 is outside 0 to 51"),
         ({"short_side": 4}, "4 pixels is too small"),
         ({"size": (128, 0)}, "0 pixels is too small"),
+        ({"size": (128, 32768)}, "32768 pixels is too large: 16384"),
         ({"short_side": 128, "size": (128, 128)}, "not both"),
     ],
 )

@@ -107,6 +107,8 @@ def test_a_start_hidden_by_an_edit_list_is_not_truncation(tmp_path):
     assert decoded_frames(trimmed) == shown < 40
     record = copy_video(tmp_path / "copy.mp4", trimmed)  # hidden frames are needed to decode the others
     assert record.num_frames == len(read_video(tmp_path / "copy.mp4")) > shown
+    assert any("the frames that players hide are copied too" in note for note in record.notes)
+    assert not copy_video(tmp_path / "whole_copy.mp4", whole).notes
 
 
 def test_a_cover_picture_is_not_taken_for_the_video(tmp_path):
