@@ -109,8 +109,10 @@ def open_dataset(
     Raises:
         UserError: there is no dataset; the list cannot be read, or names videos that neither the dataset nor its
             quarantine has; videos have no class, or classes that do not correspond to the list's labels.
-        ValueError: `missing` is neither error nor skip.
+        ValueError: `missing` is neither error nor skip, or a path is none.
     """
+    require(isinstance(root, str | Path), "root", root, "a folder or a URL")
+    require(isinstance(list_file, str | Path | None), "list_file", list_file, "the path of a list")
     require(missing in get_args(Missing), "missing", missing, "error or skip")
     index = Index.load(root)
     if list_file is None:

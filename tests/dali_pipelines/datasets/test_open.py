@@ -175,3 +175,11 @@ def test_videos_listed_twice_are_taken_twice_with_a_note(root):
 def test_an_unknown_way_to_treat_missing_videos_is_refused(vp9_store):
     with pytest.raises(ValueError, match=r"^missing = 'ignore' must be error or skip$"):
         open_dataset(vp9_store.root, missing="ignore")  # type: ignore[arg-type]
+
+
+def test_what_is_no_path_is_refused_by_name(vp9_store):
+    """None, as of an unset variable, was taken for a damaged index."""
+    with pytest.raises(ValueError, match=r"^root = None must be a folder or a URL$"):
+        open_dataset(None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^list_file = \['run/a'\] must be the path of a list$"):
+        open_dataset(vp9_store.root, ["run/a"])  # type: ignore[arg-type]
