@@ -217,11 +217,6 @@ def test_an_unknown_suffix_lists_the_known_ones(recipe, tmp_path):
         main(["--config", str(recipe), "--out", str(tmp_path / "x.avi")])
 
 
-def test_zero_samples_are_refused(recipe, tmp_path):
-    with pytest.raises(UserError, match=r"--samples 0"):
-        main(["--config", str(recipe), "--out", str(tmp_path / "x.png"), "--samples", "0"])
-
-
 @pytest.mark.parametrize("name", pretext_tasks())
 def test_every_task_captions_every_view(name, vp9_store):
     config = load(ROOT / "configs" / name / "demo.yaml")
