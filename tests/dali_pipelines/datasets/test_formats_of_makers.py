@@ -278,6 +278,7 @@ AVA = "b,0902,0.077,0.151,0.283,0.811,80,1\na,0903,0.226,0.032,0.366,0.497,12,0\
         ("b,0.0,2.5,val,run\na,2.5,4,val,walk\n", None),  # val, or run?
         (AVA, None),
         ("video;start_frame;stop_frame;label\nb;1;20;run\na;21;40;walk\n", ("run", "walk")),
+        ("starttime,id,label\n1,b,run\n2,a,walk\n", ("run", "walk")),
         ('[{"id": "b", "start": 1, "label": "run"}, {"id": "a", "start": 2, "label": "walk"}]', ("run", "walk")),
     ],
 )
@@ -289,12 +290,13 @@ def test_times_are_no_classes_and_a_note_says_that_they_are_not_read(tmp_path, t
     assert any("states times, which are not read: a video is taken whole" in note for note in dataset.notes)
 
 
-@pytest.mark.parametrize("text", ["b,1.0\na,0.0\n", "name,label\nb,1.0\na,0.0\n"])
+@pytest.mark.parametrize("text", ["b,1.0\na,0.0\n", "name,label,segment_id\nb,1.0,7\na,0.0,8\n"])
 def test_classes_that_a_program_wrote_with_decimals_are_classes(tmp_path, text):
     build(tmp_path, "a", "b")
     (tmp_path / "list").write_text(text)
     dataset = open_dataset(tmp_path, tmp_path / "list")
     assert dataset.labels == ("1.0", "0.0")
+    assert not dataset.parts
 
 
 def test_titles_of_columns_may_have_digits(tmp_path):
