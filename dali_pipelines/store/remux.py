@@ -50,7 +50,8 @@ def copy_video(path: Path, source: Place | Path) -> Record:
 def _packets_shown(source: Place | Path) -> int:
     """Return how many packets are not hidden by an edit list."""
     with Source(source) as video:
-        return sum(not packet.is_discard for packet in packets.demux(video.container, video.stream) if packet.pts is not None)
+        found = packets.demux(video.container, video.stream)
+        return sum(not packet.is_discard for packet in found if packet.pts is not None)
 
 
 def _copy_packets(path: Path, source: Place | Path) -> None:

@@ -23,6 +23,8 @@ def read(source: Source) -> Lists:
     """Read the only list of a JSON file."""
     found = load(source)
     if isinstance(found, dict):
+        if nested := next((name for name, of in found.items() if isinstance(of, list)), None):
+            raise source.error({nested: found[nested]}, EXPECTED)
         found = [{"name": name, **(of if isinstance(of, dict) else {"label": of})} for name, of in found.items()]
     if not isinstance(found, list):
         raise source.error(found, EXPECTED)

@@ -13,6 +13,7 @@ NAMES = (
     *("file_path", "clip", "clip_path", "vid_name", "id"),
 )
 LABELS = ("label", "class", "category", "action", "class_name", "label_name", "label_id", "class_id", "target")
+STARTS = ("start", "begin")
 NEED = f"of numbers, one must be 0 or 1; in a header, the column is called {', '.join(LABELS[:3])} ..."
 """What makes a column the labels, for messages about a list that has none."""
 SPLITS = ("split", "subset", "set", "partition", "fold")
@@ -76,8 +77,9 @@ def _may_be_title(cell: str) -> bool:
 
 
 def names_parts(titles: Iterable[str]) -> bool:
-    """Return whether columns or keys with these titles state times, such as start_frame or time_start."""
-    return any({"start", "begin", "segment"} & set(title.lower().split("_")) for title in titles)
+    """Return whether columns or keys with these titles state times, such as start_frame, time_start or Begin."""
+    lower = [title.lower() for title in titles]
+    return any(title.startswith(STARTS) or title.endswith(STARTS) for title in lower)
 
 
 def _place(header: Sequence[str], words: Sequence[str]) -> int | None:

@@ -251,10 +251,7 @@ def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
         ("a,1\n", "has no label for 2 of the videos: b, c"),
         ("a,1\nb,1\nc,1\nx,1\ny.avi,2\n", "has labels for 2 videos that the sources do not hold: x, y"),
         ("a\n", "label, class, category ...); its first video is 'a'"),
-        (
-            "video_id,verb_class\na,3\nb,0\n",
-            "; in a header, the column is called label, class, category ...); its first video is 'a'",
-        ),
+        ("video_id,verb_class\na,3\nb,0\n", "; in a header, the column is called label, class, category ...)"),
     ],
 )
 def test_labels_that_do_not_match_the_videos_are_an_error(tmp_path, text, message):

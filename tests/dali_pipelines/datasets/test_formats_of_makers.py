@@ -202,6 +202,7 @@ def test_a_csv_with_a_split_column_becomes_one_list_per_split(tmp_path):
     [
         ("a.csv", "name,label\na,1\nb\n", r"a.csv: a line must have the 2 columns name,label, and not 'b'"),
         ("a.json", '[{"name": "a", "label": 1}, {"nome": "b"}]', r"must have one of name, .*and not .*'nome': 'b'"),
+        ("a.json", '{"version": "1.3", "taxonomy": []}', r"name: label, and not \"\{'taxonomy': \[\]\}\""),
         ("a.json", '[{"name": ["a"]}]', r"names and labels must be texts or integers"),
         ("a.json", "[1, 2]", r"objects with name and label, names, or name: label, and not '1'"),
         ("a.json", '[{"name": "a"', r"a.json': not JSON: .*line 1 column 14"),
@@ -278,6 +279,7 @@ AVA = "b,0902,0.077,0.151,0.283,0.811,80,1\na,0903,0.226,0.032,0.366,0.497,12,0\
         ("b,0.0,2.5,val,run\na,2.5,4,val,walk\n", None),  # val, or run?
         (AVA, None),
         ("video;start_frame;stop_frame;label\nb;1;20;run\na;21;40;walk\n", ("run", "walk")),
+        ("starttime,id,label\n1,b,run\n2,a,walk\n", ("run", "walk")),
         ('[{"id": "b", "start": 1, "label": "run"}, {"id": "a", "start": 2, "label": "walk"}]', ("run", "walk")),
     ],
 )
@@ -289,12 +291,13 @@ def test_times_are_no_classes_and_a_note_says_that_they_are_not_read(tmp_path, t
     assert any("states times, which are not read: a video is taken whole" in note for note in dataset.notes)
 
 
-@pytest.mark.parametrize("text", ["b,1.0\na,0.0\n", "name,label\nb,1.0\na,0.0\n"])
+@pytest.mark.parametrize("text", ["b,1.0\na,0.0\n", "name,label,segment_id\nb,1.0,7\na,0.0,8\n"])
 def test_classes_that_a_program_wrote_with_decimals_are_classes(tmp_path, text):
     build(tmp_path, "a", "b")
     (tmp_path / "list").write_text(text)
     dataset = open_dataset(tmp_path, tmp_path / "list")
     assert dataset.labels == ("1.0", "0.0")
+    assert not dataset.parts
 
 
 def test_titles_of_columns_may_have_digits(tmp_path):
