@@ -62,9 +62,9 @@ class NetConfig:
 class Index:
     root = "nowhere"
     class_names = ("even", "odd")
-    names = sources = fragments = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
+    names = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
     labels = np.arange(VIDEOS) % 2
-    fps = init_sizes = np.zeros(VIDEOS)
+    fps = np.zeros(VIDEOS)
     sizes_WH = np.zeros((VIDEOS, 2))
 
     def __init__(self, frames: int) -> None:
@@ -78,6 +78,12 @@ class Index:
 
     def class_name(self, row: int) -> str:
         return ""
+
+    def numbers(self, column: str, dtype: type) -> np.ndarray:
+        return np.zeros(VIDEOS, dtype)
+
+    def texts(self, column: str) -> Ragged:
+        return self.names
 
 
 class Loader:
