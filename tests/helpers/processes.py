@@ -7,6 +7,7 @@ A forked process belongs to one test, which may kill it; no state carries over t
 import faulthandler
 import gc
 import importlib
+import logging
 import os
 import runpy
 import signal
@@ -99,6 +100,9 @@ def _fork(_: str, command: Sequence[str], fds: Sequence[int]) -> int:
         vars(forkserver)["_forkserver"].__init__()  # else its lock stays held in the fork
         faulthandler.disable()
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
+        for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+            for handler in getattr(logger, "handlers", []):  # a pipe of the server may get the number of their old file
+                handler.stream = sys.stderr
         sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__
         threading.excepthook = threading.__excepthook__
         for before, after in pairwise([2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]):
