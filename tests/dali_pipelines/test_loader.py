@@ -224,6 +224,15 @@ def test_a_dataset_without_its_videos_ends_the_run(own_store, decoder):
         epoch(ClipLoader(own_store, CTP, batch_size=4, decoder=decoder))
 
 
+@pytest.mark.parametrize("decoder", ["dali", "pyav"])
+def test_a_dataset_whose_videos_were_all_found_unreadable_earlier_ends_the_run(vp9_store, decoder):
+    """A stand-in that may be tried was looked for, of which there was none: "generator raised StopIteration"."""
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, decoder=decoder)
+    loader.remember(dict.fromkeys(vp9_store.names.texts(), "gone"))
+    with pytest.raises(UserError, match=r"videos in a row could not be read \(it was read this time"):
+        next(iter(loader))
+
+
 def test_a_storage_that_fails_for_a_moment_changes_no_batch(vp9_store, monkeypatch):
     """No stand-in of the first sample could be read; by the time that this was noticed, all could, and it was zeros."""
     expected = epoch(ClipLoader(vp9_store, CTP, batch_size=4, decoder="pyav"))
