@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass, replace
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,16 @@ class Delivery:
         self._feed, self._unreadable = feed, feed.unreadable
         self._device_id, self._threads = device_id, threads
         self._batches: Batches | None = None
+        self.lock = RLock()
+        """For those who call it from several threads."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy gets: it builds a pipeline of its own."""
-        return self.__dict__ | {"_batches": None}
+        return self.__dict__ | {"_batches": None, "lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a copy, with a lock of its own."""
+        self.__dict__ |= state | {"lock": RLock()}
 
     def __del__(self) -> None:
         """End the workers of a loader that is dropped: its feed and its pipeline are in cycles, which may live long."""
