@@ -21,6 +21,9 @@ from dali_pipelines.worker import stop_at_exit
 
 log = logging.getLogger(__name__)
 
+MOST_TIMES = 10
+"""How often a batch is made whose videos fail for a moment."""
+
 
 @dataclass
 class Counts:
@@ -62,7 +65,7 @@ class Delivery:
 
     def next(self, source: SampleSource) -> dict[str, torch.Tensor]:
         """Return the batch at `source.start`, the step after the last one unless `rewind` came in between."""
-        rebuilt = False
+        rebuilt, made = False, 0
         while True:
             if self._batches is None:
                 self._batches = self._build(self._now(source))
@@ -71,6 +74,12 @@ class Delivery:
                 if batch["row"].min() >= 0:
                     return self._complete(batch, self._now(source))
                 samples_of(self._now(source))  # raises if some slot still has no stand-in
+                made += 1
+                if made == MOST_TIMES:
+                    raise UserError(
+                        f"step {source.start}: {made} times, a video and its stand-ins could not be read, and could "
+                        "a moment later: look at the storage, and at the limits of worker processes (ulimit -a)"
+                    )
                 log.warning("step %d is made again: a video and all its stand-ins failed for a moment", source.start)
                 self.rewind()
             except RuntimeError as error:  # DALI raises no other kind

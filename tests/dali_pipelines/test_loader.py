@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool3d
 
 from bench.faults.killer import living_workers
 from configs.errors import UserError
-from dali_pipelines import limits
+from dali_pipelines import delivery, limits
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.samples import ATTEMPTS, Sample, SampleSource
 from dali_pipelines.tasks import Task, ctp, recognition
@@ -208,6 +208,17 @@ def test_a_storage_that_fails_for_a_moment_changes_no_batch(vp9_store, monkeypat
     loader = ClipLoader(vp9_store, CTP, batch_size=4, decoder="pyav")
     assert all(same(a, b) for a, b in zip(epoch(loader), expected, strict=True))
     assert loader.unreadable == {}
+
+
+def test_a_storage_that_fails_again_and_again_ends_the_run(vp9_store, monkeypatch):
+    def read(*_: Any) -> Sample:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(SampleSource, "read", read)
+    monkeypatch.setattr(delivery, "samples_of", lambda source: [])  # as if all could be read now
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, decoder="pyav")
+    with pytest.raises(UserError, match=r"^step 0: 10 times, a video and its stand-ins could not"):
+        next(iter(loader))
 
 
 @pytest.mark.parametrize("idle", [False, True])
