@@ -69,7 +69,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     debug = "--debug" in argv
     try:
         _require_folder()
-        _require_text(argv)
+        _check_arguments(argv)
         status = main([arg for arg in argv if arg != "--debug"]) or 0
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup
@@ -98,8 +98,8 @@ def _require_folder() -> None:
         raise UserError("the current folder is no longer there: cd to another one") from error
 
 
-def _require_text(argv: Sequence[str]) -> None:
-    """Raise UserError for an empty argument: as a path, it would mean the current folder; and for two --config."""
+def _check_arguments(argv: Sequence[str]) -> None:
+    """Raise UserError for a second --config, and for an empty argument: as a path, it means the current folder."""
     if sum(arg.partition("=")[0] == "--config" for arg in argv) > 1:
         raise UserError("--config is given twice, and recipes do not add up: give one, and its changes with --set")
     for before, arg in zip(("", *argv), argv, strict=False):

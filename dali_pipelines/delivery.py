@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass, replace
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from dali_pipelines.samples import SampleSource
 from dali_pipelines.worker import stop_at_exit
 
 log = logging.getLogger(__name__)
+
+MOST_TIMES = 10
+"""How often a batch is made whose videos fail for a moment."""
 
 
 @dataclass
@@ -44,10 +48,16 @@ class Delivery:
         self._feed, self._unreadable = feed, feed.unreadable
         self._device_id, self._threads = device_id, threads
         self._batches: Batches | None = None
+        self.lock = RLock()
+        """For those who call it from several threads."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy gets: it builds a pipeline of its own."""
-        return self.__dict__ | {"_batches": None}
+        return self.__dict__ | {"_batches": None, "lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a copy, with a lock of its own."""
+        self.__dict__ |= state | {"lock": RLock()}
 
     def __del__(self) -> None:
         """End the workers of a loader that is dropped: its feed and its pipeline are in cycles, which may live long."""
@@ -55,7 +65,7 @@ class Delivery:
 
     def next(self, source: SampleSource) -> dict[str, torch.Tensor]:
         """Return the batch at `source.start`, the step after the last one unless `rewind` came in between."""
-        rebuilt = False
+        rebuilt, made = False, 0
         while True:
             if self._batches is None:
                 self._batches = self._build(self._now(source))
@@ -64,6 +74,12 @@ class Delivery:
                 if batch["row"].min() >= 0:
                     return self._complete(batch, self._now(source))
                 samples_of(self._now(source))  # raises if some slot still has no stand-in
+                made += 1
+                if made == MOST_TIMES:
+                    raise UserError(
+                        f"step {source.start}: {made} times, a video and its stand-ins could not be read, and could "
+                        "a moment later: look at the storage, and at the limits of worker processes (ulimit -a)"
+                    )
                 log.warning("step %d is made again: a video and all its stand-ins failed for a moment", source.start)
                 self.rewind()
             except RuntimeError as error:  # DALI raises no other kind

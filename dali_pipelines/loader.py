@@ -19,8 +19,7 @@ from copy import deepcopy
 from numbers import Integral
 from operator import index as whole
 from pathlib import Path
-from threading import RLock
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -32,6 +31,7 @@ from dali_pipelines.delivery import Counts, Delivery
 from dali_pipelines.feed import Feed
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import Media, SampleSource, decoded_media
+from dali_pipelines.state import state_of, step_of
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from dali_pipelines.unreadable import Unreadable
@@ -115,8 +115,7 @@ class ClipLoader:
         if isinstance(dataset, str | Path):
             raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
         if not isinstance(dataset, Dataset | Index):
-            some = "some of its videos are its index.select(rows)"
-            raise UserError(f"ClipLoader({dataset!r}, ...) takes what open_dataset returns; {some}")
+            raise UserError(f"ClipLoader({dataset!r}, ...) takes what open_dataset returns, or its index.select(rows)")
         if not isinstance(task, Task):
             raise UserError(f"ClipLoader(..., {task!r}) takes a task: load_task({str(task)!r})")
         self.task = task
@@ -149,13 +148,6 @@ class ClipLoader:
         self._unreadable = Unreadable(index, replaces=shuffle, most=most_unreadable)
         feed = Feed(self._unreadable, workers=workers, timeout_s=timeout_s)
         self._delivery = Delivery(feed, device_id=self.device_id, threads=self.threads)
-        self._lock = RLock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state | {"_lock": RLock()}
 
     def __copy__(self) -> "ClipLoader":
         return deepcopy(self)
@@ -173,7 +165,7 @@ class ClipLoader:
         """Yield the remaining batches of the current epoch; the next call starts the next epoch."""
         epoch = self.order.at(self.step)[0]
         while True:
-            with self._lock:
+            with self._delivery.lock:
                 if self.order.at(self.step)[0] != epoch:
                     return
                 batch = self._delivery.next(self.source)
@@ -200,7 +192,7 @@ class ClipLoader:
 
         Call it once a step, after the GPU was given its work: see `Batches`. Without it, asking for a batch does it.
         """
-        with self._lock:
+        with self._delivery.lock:
             self._delivery.refill()
 
     def remember(self, unreadable: Mapping[str, str]) -> None:
@@ -220,42 +212,25 @@ class ClipLoader:
 
     def state_dict(self) -> dict[str, int]:
         """Return the current epoch and step, and the settings that they depend on."""
-        epoch, step = self.order.at(self.step)
-        return {"epoch": epoch, "step": step, **self._identity()}
+        return state_of(self.order, self.step)
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Resume at the exact next batch.
 
         UserError if the state has another dataset size, seed or global batch, or is not one of `state_dict`.
         """
-        for name in self.state_dict():
-            if not isinstance(state, Mapping) or name not in state:
-                raise _no_state(f"no {name}")
-            if not isinstance(state[name], Integral) or state[name] < 0:
-                raise _no_state(f"{name} {state[name]!r}, not a whole number from 0 on")
-        for name, value in self._identity().items():
-            if state[name] != value:
-                raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
-        if state["step"] >= len(self):
-            raise _no_state(f"step {state['step']}, but an epoch has {counted(len(self), 'batch', 'batches')} here")
-        with self._lock:
+        step = step_of(state, self.order)
+        with self._delivery.lock:
             self._delivery.rewind()
-            self.step = whole(state["epoch"]) * len(self) + whole(state["step"])
+            self.step = step
 
     def close(self) -> None:
         """End the worker processes and free the pipeline; iterating recreates them.
 
         The end of a `with` block does this, and so does dropping the loader.
         """
-        with self._lock:
+        with self._delivery.lock:
             self._delivery.close()
-
-    def _identity(self) -> dict[str, int]:
-        return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
-
-
-def _no_state(has: str) -> UserError:
-    return UserError(f"cannot resume: the state has {has}: pass what state_dict() of a ClipLoader returned")
 
 
 def too_few_videos(index: Index, global_batch: int) -> UserError:

@@ -57,10 +57,10 @@ def samples_of(source: SampleSource) -> list[Sample]:
         position = source.position(0, slot)
         samples.append(source.sample(position))
         if samples[-1][0] < 0:
-            first = next(source.candidates(position))
+            wanted = max(source.order.row(*position[:3]), 0)
             raise UserError(
                 f"{source.index.root}: {ATTEMPTS} videos in a row could not be read "
-                f"({why_unreadable(source, position.epoch, first)}); is the folder complete? "
+                f"({why_unreadable(source, position.epoch, wanted)}); is the folder complete? "
                 "Run `clipfeed prepare` on its sources again"
             )
     return samples

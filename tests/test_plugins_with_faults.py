@@ -288,6 +288,7 @@ def test_a_backbone_whose_stride_is_not_of_three_axes_is_refused(package, stride
     [
         "return torch.optim.SGD([p for g in groups for p in g['params']])",
         "return torch.optim.SGD(groups[:1])",
+        "return torch.optim.SGD([*groups, {'params': [torch.nn.Parameter(torch.zeros(1))]}])",
         "return 5",
     ],
 )

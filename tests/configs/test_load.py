@@ -58,7 +58,8 @@ def test_numbers_are_read_in_common_notations():
         assert read("", f"optim.lr={text}").optim.lr == number
     for text, whole in {"0": 0, "-5": -5, "+5": 5, "1_000": 1000, "0x1F": 31}.items():
         assert read("", f"net.hidden={text}").net.hidden == whole
-    assert read("", "data.list=010").data.list == "010"
+    for text in ("010", "._"):
+        assert read("", f"data.list={text}").data.list == text
     assert read("net: {hidden: 5}").net.hidden == 5
     assert read("net: {hidden: null}").net.hidden is None
 

@@ -106,8 +106,8 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         raise UserError("the network has no parameters to train")
     optimizer = look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
     theirs = optimizer.param_groups if isinstance(optimizer, Optimizer) else []
-    trained = sum(len(group["params"]) for group in theirs if "lr_factor" in group)
-    if trained < sum(map(len, members.values())):
+    trained = sum(len(group["params"]) for group in theirs)
+    if trained < sum(map(len, members.values())) or not all("lr_factor" in group for group in theirs):
         raise UserError(
             f"optim.name: {optim.name} returned {type(optimizer).__name__}; a torch.optim.Optimizer of all groups that "
             "it was given is needed, whose lr_factor the training loop reads"

@@ -31,11 +31,8 @@ def read(source: Source) -> Lists:
     rows = [_row(source, entry) for entry in found]
     labels = [label for _, label in rows]
     labeled = any(label is not None for label in labels)
-    reading = Reading(
-        names=[name for name, _ in rows],
-        labels=labels if labeled else None,
-        parts=any(names_parts(entry) for entry in found if isinstance(entry, dict)),
-    )
+    keys = {key for entry in found if isinstance(entry, dict) for key in entry}
+    reading = Reading(names=[name for name, _ in rows], labels=labels if labeled else None, parts=names_parts(keys))
     return Lists(entries={source.path.name: [reading]})
 
 
