@@ -212,6 +212,14 @@ def test_the_command_writes_every_animated_format(recipe, tmp_path, ending):
     assert out.stat().st_size > 1000
 
 
+def test_the_notes_on_the_list_are_printed(recipe, tmp_path, vp9_store, capsys):
+    name = vp9_store.names.text(0)
+    (tmp_path / "twice.txt").write_text(f"{name}\n{name}\n")
+    options = ["--samples", "1", "--set", "plan.num_frames=4", "--set", f"data.list={tmp_path}/twice.txt"]
+    main(["--config", str(recipe), "--out", str(tmp_path / "preview.png"), *options])
+    assert f"note: 1 of 2 lines of {tmp_path}/twice.txt name a video again, such as {name}" in capsys.readouterr().out
+
+
 def test_an_unknown_suffix_lists_the_known_ones(recipe, tmp_path):
     with pytest.raises(UserError, match=r"x\.avi.*\.png, \.html, \.mp4"):
         main(["--config", str(recipe), "--out", str(tmp_path / "x.avi")])
