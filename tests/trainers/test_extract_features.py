@@ -265,3 +265,5 @@ def test_invalid_options_are_refused_before_any_work(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*file.*; choose another --out"):
         main([*needed, str(tmp_path / "file" / "x.npz"), "--device", "cpu"])
+    with pytest.raises(UserError, match=r"would take .* GiB, .* at most 16 are possible: take fewer or smaller frames"):
+        main([*needed, str(tmp_path / "x.npz"), "--device", "cpu", "--frames", "1000000"])  # after decoding, it was
