@@ -1,5 +1,6 @@
 """Features of prepared datasets and of raw videos, against a plain loop over frames of the FFmpeg binary."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import torch
 from configs.errors import UserError
 from configs.schema import Data
 from dali_pipelines import prepare
+from dali_pipelines.prepare import job
+from dali_pipelines.prepare.job import Failure
 from dali_pipelines.store.index import Index
 from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.crops import nearest_even, scaled_part
@@ -221,6 +224,17 @@ def test_rotated_phone_videos_have_the_features_of_upright_ones(folder, tmp_path
         return float(np.linalg.norm(features[a] - features[b]))
 
     assert distance("phone", "upright") < 0.2 * distance("phone", "lying")
+
+
+def test_a_full_temporary_folder_is_named_with_the_way_out(folder, tmp_path, monkeypatch):
+    def full_disk(target, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(job, "write_video", full_disk)
+    monkeypatch.setattr(job, "leave_in_place", lambda _: Failure("is turned", ""))  # so it is encoded
+    options = ["--checkpoint", str(folder / "a.pt"), "--out", str(tmp_path / "x.npz"), "--workers", "0"]
+    with pytest.raises(UserError, match=r"cannot write .*clipfeed-.*: No space left on device; set TMPDIR to a folder"):
+        main([str(folder / "videos"), *options])
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="no folder of real clips")
