@@ -244,7 +244,8 @@ def full_disk(*_):
 @pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
 def test_a_full_disk_is_named_and_leaves_no_file(tmp_path, monkeypatch, suffix):
     """No partial file may stay."""
-    monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: SimpleNamespace(index=[], list_file="list.txt"))
+    dataset = SimpleNamespace(index=[], list_file="list.txt", notes=[])
+    monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: dataset)
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])
     for writer, content in {"png": bytes(9000), "page": "x" * 9000, "mp4": bytes(9000)}.items():
         monkeypatch.setattr(f"dali_pipelines.preview.{writer}", lambda *_, content=content: content)
