@@ -71,6 +71,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         _require_folder()
         _check_arguments(argv)
         status = main([arg for arg in argv if arg != "--debug"]) or 0
+        sys.stdout.flush()  # here, where an error gets words
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup
         print("interrupted", file=sys.stderr)
@@ -80,7 +81,8 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
             sys.exit(128 + signal.SIGPIPE)
         if debug or (isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8"):
             raise
-        message = _in_words(error)
+        unnamed = isinstance(error, OSError) and error.errno and not error.filename  # of stdout, maybe
+        message = f"cannot print the output: {error}" if unnamed and _output_is_lost() else _in_words(error)
         number, lines = os.environ.get("RANK", ""), "\n".join(map(shown, message.split("\n")))
         rank = int(number) if number.isdecimal() else 0  # which may be what the error is about
         if rank and not isinstance(error, ConnectionError):
@@ -128,6 +130,16 @@ def _nobody_reads() -> bool:
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
+
+
+def _output_is_lost() -> bool:
+    """Return whether what was printed cannot be written, as to a file on a full disk; drop it then."""
+    try:
+        print(flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def how_to_install(error: ModuleNotFoundError) -> str:

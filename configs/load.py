@@ -157,7 +157,12 @@ def _override(tree: dict[str, Any], item: str) -> str:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise UserError(f"--set {item}: {section!r} is not a section but the value {tree!r}")
-    tree[name] = _merged(tree.get(name), _read_yaml(text, f"--set {item}"))
+    value = _read_yaml(text, f"--set {item}")
+    if re.search(r"(^|\s)#", text) and "#" not in str(value):
+        raise UserError(
+            f"--set {item}: YAML takes what follows # for a comment; quote the value, as in '{key}=\"a #1\"'"
+        )
+    tree[name] = _merged(tree.get(name), value)
     return key
 
 

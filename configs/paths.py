@@ -33,11 +33,16 @@ def expand_paths(tree: dict[str, Any], locate: Callable[[str], str]) -> None:
 def expanded(path: str) -> str:
     """Expand a leading ~ and $VARIABLES as a shell does; URLs and existing paths do not change.
 
-    UserError for an unset variable, which would otherwise name a new folder.
+    UserError for an unset variable or an unknown user, which would otherwise name a new folder, and for a NUL.
     """
+    if "\0" in path:
+        raise UserError(f"{path!r}: a path cannot hold the character NUL")
     if "://" in path or os.path.lexists(path):
         return path
     unset = [name for name in VARIABLE.findall(path) if name.strip("${}") not in os.environ]
     if unset:
         raise UserError(f"{path!r}: {unset[0]} is not set; set it, or write the path out")
-    return os.path.expandvars(os.path.expanduser(path))
+    home = os.path.expanduser(path)
+    if home.startswith("~"):
+        raise UserError(f"{path!r}: there is no user {home.partition('/')[0][1:]}; a folder of that name is ./{path}")
+    return os.path.expandvars(home)

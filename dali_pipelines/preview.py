@@ -59,6 +59,8 @@ def main(argv: list[str]) -> None:
     task = Task(config.task, config.plan)
 
     dataset = open_data(config.data)
+    for note in dataset.notes:
+        print(f"note: {note}")
     samples = first_samples(dataset.index, task, config.seed, args.samples)
     videos = f"{len(dataset.index):,} of {dataset.list_file or dataset.index.root}"
     facts = {"recipe": args.config, "videos": videos}

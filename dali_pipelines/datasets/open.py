@@ -64,8 +64,9 @@ class Dataset:
         again = [name for name, count in Counter(names).items() for _ in range(count - 1)]
         lines = f"{len(again)} of {counted(len(names), 'line')} of {self.list_file} name a video again, such as"
         repeated = [f"{lines} {printable(again[0])}: it is taken, whole, as often as it is listed"] if again else []
-        cut = f"{self.list_file} states times, which are not read: a video is taken whole; cut its parts into files of "
-        return [*quarantined, *missing, *repeated, *[f"{cut}their own"] * self.parts, *self.notes_of_all]
+        # Without its name: `lists` writes the names alone to another file, which `list_file` is then.
+        cut = "the list states times, which are not read: a video is taken whole; cut its parts into files of their own"
+        return [*quarantined, *missing, *repeated, *[cut] * self.parts, *self.notes_of_all]
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError if none is left."""

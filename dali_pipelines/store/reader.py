@@ -14,7 +14,7 @@ from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.storage import Span, is_web, joined, merged, storage_of
+from dali_pipelines.store.storage import Span, is_url, is_web, joined, merged, storage_of
 
 MAX_INFLATED = 2**28
 """Most bytes of an inflated picture; the largest real ones have a tenth."""
@@ -60,14 +60,16 @@ class EncodedClip:
 class LocatedClip:
     """Where the bytes of a clip are: the spans of the init segment and of the fragments, in order.
 
-    `location` is the video's, as messages name it; `deflated` is bool (N,), of each fragment. The clip lacks its bytes,
-    and its fragment sizes are those in the file.
+    `location` is the video's, as messages name it; `deflated` is bool (N,), of each fragment; `left_in_place` tells
+    that the files are the user's, who may replace them. The clip lacks its bytes, and its fragment sizes are those in
+    the file.
     """
 
     location: str
     spans: Sequence[Span]
     deflated: NDArray[np.bool_]
     clip: EncodedClip
+    left_in_place: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -75,12 +77,23 @@ class LocatedClip:
         return sum(span.end - span.start for span in self.spans)
 
     def read(self) -> EncodedClip:
-        """Read the clip; ClipError if a file is missing or too short."""
+        """Read the clip; ClipError if a file is missing, too short or another one than was prepared."""
         try:
+            if self.left_in_place and not is_url(self.location):  # of a URL, it would cost a request
+                self._require_same_sizes()
             clip = replace(self.clip, data=storage_of(self.location).read(self.spans))
         except OSError as error:
             raise ClipError(f"cannot read {shown(self.location)}: {error.strerror or error}") from error
         return _inflated(clip, self.deflated) if self.deflated.any() else clip
+
+    def _require_same_sizes(self) -> None:
+        """Raise ClipError if a file that is read whole has another size than when it was prepared."""
+        for location, start, end in self.spans:
+            if start == 0 < end and (size := storage_of(location).size(location)) != end:
+                raise ClipError(
+                    f"{shown(location)} has {size} bytes, and had {end} when it was prepared: it was replaced or "
+                    "changed since; prepare it again"
+                )
 
 
 def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedClip:
@@ -111,7 +124,10 @@ def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedCli
         size=(info.width, info.height),
     )
     named = joined(index.root, index.file(i))
-    return LocatedClip(named, merged([Span(location, *units.init), *spans]), units.deflated[used], clip)
+    places_read = merged([Span(location, *units.init), *spans])
+    return LocatedClip(
+        named, places_read, units.deflated[used], clip, left_in_place=container in ("file", "picture_files")
+    )
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:

@@ -184,7 +184,7 @@ def _batch_schema(name: str, cfg: Any) -> Schema:
         most = max(sizes, key=sizes.__getitem__)
         raise UserError(
             f"a sample of {name} would take {sum(sizes.values()) / 2**30:,.0f} GiB, most of it {most} of shape "
-            f"{tuple(schema[most][0])}, and at most {LARGEST_SAMPLE >> 30} are possible: lower the numbers under plan"
+            f"{tuple(schema[most][0])}, and at most {LARGEST_SAMPLE >> 30} are possible: take fewer or smaller frames"
         )
     return schema
 

@@ -89,6 +89,20 @@ def test_a_lack_of_memory_is_one_line_with_a_way_out(monkeypatch, capsys, fail, 
     assert re.fullmatch(rf"error: {wanted}.*: raise the limit .*, or use fewer workers and smaller batches", line)
 
 
+@pytest.mark.parametrize("options", [[], ["-u"]])
+@pytest.mark.parametrize("lines", [1, 10000])  # at the end, and when the buffer is full
+def test_an_output_that_cannot_be_written_is_named(monkeypatch, lines, options):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    script = f"from configs.errors import run_cli\nrun_cli(lambda argv: print('line\\n' * {lines}))"
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, *options, "-c", script]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "error: cannot print the output: [Errno 28] No space left on device\n",
+    )
+
+
 def test_a_removed_working_folder_is_named(tmp_path):
     """It used to say "Cannot load libtorch_cpu.so"."""
     (tmp_path / "gone").mkdir()

@@ -180,6 +180,8 @@ def test_each_alias_stands_for_one_existing_key():
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
+        ("data.root=a #b", "--set data.root=a #b: YAML takes what follows # for a comment; quote"),
+        ("data.root=#b", "--set data.root=#b: YAML takes what follows # for a comment; quote"),
         ("optim.lr.x=1", "--set optim.lr: expected a number, got {'x': 1}"),
         ("optim.lrr = 1", "--set optim.lrr: no such key; did you mean optim.lr?"),
         ("task=[x]", "--set task: expected text, got ['x']"),

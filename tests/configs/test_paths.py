@@ -26,6 +26,18 @@ def test_an_unset_variable_is_refused_by_key(monkeypatch):
         load("ctp/demo", ["data.root=$SCRATCH/d"])
 
 
+def test_an_unknown_user_is_refused_by_key():
+    with pytest.raises(
+        UserError, match=r"^--set data.root: '~nobody_here/d': there is no user nobody_here; a folder of"
+    ):
+        load("ctp/demo", ["data.root=~nobody_here/d"])
+
+
+def test_a_path_with_a_nul_is_refused_by_key():
+    with pytest.raises(UserError, match=r"^--set work_dir: 'a\\x00b': a path cannot hold the character NUL"):
+        load("ctp/demo", ['work_dir="a\\0b"'])
+
+
 def test_existing_folders_are_not_expanded(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in ("~", "$RECYCLE.BIN"):

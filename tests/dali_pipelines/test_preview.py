@@ -212,6 +212,14 @@ def test_the_command_writes_every_animated_format(recipe, tmp_path, ending):
     assert out.stat().st_size > 1000
 
 
+def test_the_notes_on_the_list_are_printed(recipe, tmp_path, vp9_store, capsys):
+    name = vp9_store.names.text(0)
+    (tmp_path / "twice.txt").write_text(f"{name}\n{name}\n")
+    options = ["--samples", "1", "--set", "plan.num_frames=4", "--set", f"data.list={tmp_path}/twice.txt"]
+    main(["--config", str(recipe), "--out", str(tmp_path / "preview.png"), *options])
+    assert f"note: 1 of 2 lines of {tmp_path}/twice.txt name a video again, such as {name}" in capsys.readouterr().out
+
+
 def test_an_unknown_suffix_lists_the_known_ones(recipe, tmp_path):
     with pytest.raises(UserError, match=r"x\.avi.*\.png, \.html, \.mp4"):
         main(["--config", str(recipe), "--out", str(tmp_path / "x.avi")])
@@ -236,7 +244,8 @@ def full_disk(*_):
 @pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
 def test_a_full_disk_is_named_and_leaves_no_file(tmp_path, monkeypatch, suffix):
     """No partial file may stay."""
-    monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: SimpleNamespace(index=[], list_file="list.txt"))
+    dataset = SimpleNamespace(index=[], list_file="list.txt", notes=[])
+    monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: dataset)
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])
     for writer, content in {"png": bytes(9000), "page": "x" * 9000, "mp4": bytes(9000)}.items():
         monkeypatch.setattr(f"dali_pipelines.preview.{writer}", lambda *_, content=content: content)

@@ -1,5 +1,6 @@
 """Features of prepared datasets and of raw videos, against a plain loop over frames of the FFmpeg binary."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import torch
 from configs.errors import UserError
 from configs.schema import Data
 from dali_pipelines import prepare
+from dali_pipelines.prepare import job
+from dali_pipelines.prepare.job import Failure
 from dali_pipelines.store.index import Index
 from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.crops import nearest_even, scaled_part
@@ -223,6 +226,17 @@ def test_rotated_phone_videos_have_the_features_of_upright_ones(folder, tmp_path
     assert distance("phone", "upright") < 0.2 * distance("phone", "lying")
 
 
+def test_a_full_temporary_folder_is_named_with_the_way_out(folder, tmp_path, monkeypatch):
+    def full_disk(target, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(job, "write_video", full_disk)
+    monkeypatch.setattr(job, "leave_in_place", lambda _: Failure("is turned", ""))  # so it is encoded
+    options = ["--checkpoint", str(folder / "a.pt"), "--out", str(tmp_path / "x.npz"), "--workers", "0"]
+    with pytest.raises(UserError, match=r"cannot write .*clipfeed-.*: No space left on device; set TMPDIR to a folder"):
+        main([str(folder / "videos"), *options])
+
+
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="no folder of real clips")
 def test_real_clips_have_features_or_a_reason(folder, tmp_path):
     found = features_of(folder, tmp_path / "x.npz", SHARED_MEDIA, "--clips", 1, status=3)
@@ -265,3 +279,5 @@ def test_invalid_options_are_refused_before_any_work(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*file.*; choose another --out"):
         main([*needed, str(tmp_path / "file" / "x.npz"), "--device", "cpu"])
+    with pytest.raises(UserError, match=r"would take .* GiB, .* at most 16 are possible: take fewer or smaller frames"):
+        main([*needed, str(tmp_path / "x.npz"), "--device", "cpu", "--frames", "1000000"])  # after decoding, it was

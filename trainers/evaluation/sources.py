@@ -72,7 +72,11 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
         if not isinstance(mine[job.name], Record)
     ]
     _require_seen(folder.name if again else "", ranks)
-    stored = _store(again, workers, "encoding what does not decode as it is: video", quiet=ranks.rank > 0)
+    try:
+        stored = _store(again, workers, "encoding what does not decode as it is: video", quiet=ranks.rank > 0)
+    except UserError as error:  # of a full disk, whose way out is that of `prepare`
+        reason = str(error).partition("; ")[0]
+        raise UserError(f"{reason}; set TMPDIR to a folder with more room, or prepare the videos first") from error
     mine |= {
         job.name: replace(record, source=str(job.target))
         for job in again

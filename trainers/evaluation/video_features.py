@@ -14,6 +14,7 @@ from configs.errors import require
 from configs.schema import Data
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.store.storage import location
+from dali_pipelines.tasks import Task
 from trainers.engine.devices import choose_device
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import extract
@@ -78,6 +79,7 @@ def extract_features(
     cfg = weights.views()
     clip, test = {"num_frames": num_frames, "stride": stride}, {"clips": clips, "crops": crops}
     cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
+    _ = Task("evaluation", cfg).batch_schema  # UserError for clips too large, before videos are decoded for long
 
     if isinstance(videos, Dataset):
         found = videos_of(videos.index)

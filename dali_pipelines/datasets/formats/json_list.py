@@ -23,7 +23,7 @@ def read(source: Source) -> Lists:
     """Read the only list of a JSON file."""
     found = load(source)
     if isinstance(found, dict):
-        if nested := next((name for name, of in found.items() if isinstance(of, list)), None):
+        if nested := next((name for name, of in found.items() if _is_nested(of)), None):
             raise source.error({nested: found[nested]}, EXPECTED)
         found = [{"name": name, **(of if isinstance(of, dict) else {"label": of})} for name, of in found.items()]
     if not isinstance(found, list):
@@ -52,6 +52,11 @@ def load(source: Source) -> Any:
 def template(text: str) -> str:
     """Drop the brackets from a class of Something-Something v2, as in its labels.json."""
     return text.replace("[", "").replace("]", "")
+
+
+def _is_nested(of: Any) -> bool:
+    """Return whether a value holds more videos, as the "database" of ActivityNet does."""
+    return isinstance(of, list) or (isinstance(of, dict) and bool(of) and all(isinstance(v, dict) for v in of.values()))
 
 
 def _row(source: Source, entry: Any) -> tuple[str, str | None]:

@@ -203,6 +203,7 @@ def test_a_csv_with_a_split_column_becomes_one_list_per_split(tmp_path):
         ("a.csv", "name,label\na,1\nb\n", r"a.csv: a line must have the 2 columns name,label, and not 'b'"),
         ("a.json", '[{"name": "a", "label": 1}, {"nome": "b"}]', r"must have one of name, .*and not .*'nome': 'b'"),
         ("a.json", '{"version": "1.3", "taxonomy": []}', r"name: label, and not \"\{'taxonomy': \[\]\}\""),
+        ("a.json", '{"database": {"a": {"annotations": []}}}', r"with name and label.*'database': \{'a'"),
         ("a.json", '[{"name": ["a"]}]', r"names and labels must be texts or integers"),
         ("a.json", "[1, 2]", r"objects with name and label, names, or name: label, and not '1'"),
         ("a.json", '[{"name": "a"', r"a.json': not JSON: .*line 1 column 14"),

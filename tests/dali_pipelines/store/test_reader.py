@@ -203,3 +203,26 @@ def test_pictures_are_fragments_of_one_frame(tmp_path, container):
     assert (clip.decoded, clip.codec, len(clip.fragments)) == (3, "mjpeg", 3)
     expected = [np.asarray(Image.open(io.BytesIO(pictures[i])).convert("RGB")).astype(int) for i in (11, 2, 3, 2)]
     assert np.abs(decode_rgb(clip) - expected).mean() < 2  # libjpeg interpolates chroma differently
+
+
+def test_a_file_that_was_replaced_after_prepare_is_named(tmp_path):
+    """FFmpeg decodes the beginning of a longer raw stream, so wrong frames would come without an error."""
+    source = make_video(tmp_path / "a.ts", frames=20, codec="mpeg4")
+    index = Index.build(tmp_path, {"a": leave_in_place(source)})
+    assert read_clip(index, 0, np.array([3])).decoded == 4
+    make_video(source, frames=40, codec="mpeg4")
+    with pytest.raises(ClipError, match=r"a\.ts has \d+ bytes, and had \d+ when it was prepared: it was replaced"):
+        read_clip(index, 0, np.array([3]))
+
+
+def test_a_picture_that_was_replaced_after_prepare_is_named(tmp_path):
+    pictures = jpegs(3)
+    for i, picture in enumerate(pictures):
+        (tmp_path / f"{i:05d}.jpg").write_bytes(picture)
+    fragments, source = tuple(Fragment(0, len(p), 1) for p in pictures), str(tmp_path / "00000.jpg")
+    record = Record(3, 64, 48, 25.0, "mjpeg", "yuvj420p", 0, fragments, container="picture_files", source=source)
+    index = Index.build(tmp_path, {"a": record})
+    (tmp_path / "00002.jpg").write_bytes(pictures[2] + b"more")
+    assert len(read_clip(index, 0, np.array([0, 1])).fragments) == 2
+    with pytest.raises(ClipError, match=r"00002\.jpg has \d+ bytes"):
+        read_clip(index, 0, np.array([2]))
