@@ -79,9 +79,9 @@ class LocatedClip:
     def read(self) -> EncodedClip:
         """Read the clip; ClipError if a file is missing, too short or another one than was prepared."""
         try:
+            clip = replace(self.clip, data=storage_of(self.location).read(self.spans))
             if self.left_in_place and not is_url(self.location):  # of a URL, it would cost a request
                 self._require_same_sizes()
-            clip = replace(self.clip, data=storage_of(self.location).read(self.spans))
         except OSError as error:
             raise ClipError(f"cannot read {shown(self.location)}: {error.strerror or error}") from error
         return _inflated(clip, self.deflated) if self.deflated.any() else clip
