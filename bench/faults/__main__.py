@@ -18,8 +18,7 @@ FAULTS: dict[str, Callable[[float, Path], Row]] = {
     "workers": workers.inject,
     "workers_busy": workers.inject_busy,
 }
-"""Name -> the function that injects the fault and returns its row, given a share of the full number of faults and a
-folder."""
+"""The function of each fault: it injects the fault and returns its row, given a share of all kills and a folder."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:

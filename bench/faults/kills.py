@@ -20,11 +20,13 @@ from typing import Any
 
 import psutil
 import yaml
+from tqdm import tqdm
 
 from bench.data import bench_store
 from bench.faults import victim
 from bench.faults.row import Row
 from bench.faults.same import compare
+from dali_pipelines.progress import bar
 
 KILLS, HANGS_S, LEAVES_S = 200, 300, 20
 """Kills per task at full scale, and seconds after which a run counts as hanging, or a worker as outliving its run."""
@@ -106,6 +108,7 @@ class Killer:
         alive = json.loads((self.place / "board.json").read_text())
         self.seconds, self.labels = float(alive["seconds"]), alive["labels"] | {"start-up: resume: set aside": 3}
         runs = lost = 0
+        progress: tqdm[None] = bar(desc=fault, total=kills)
         while self.hits.total() < kills:
             runs += 1
             work_dir = self.place / f"run_{runs}"
@@ -116,7 +119,8 @@ class Killer:
                 self.wrong += [f"{work_dir.name}: {difference}" for difference in differences]
                 if not differences:
                     shutil.rmtree(work_dir)
-            print(f"{fault}: {self.hits.total()} of {kills} kills", flush=True)
+            progress.update(self.hits.total() - progress.n)
+        progress.close()
         return Row(
             fault,
             injected=self.hits.total(),

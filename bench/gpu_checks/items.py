@@ -18,7 +18,8 @@ SECONDS: dict[str, dict[str, int]] = {
     "loader": {"dropped": 8, "threads": 12, **dict.fromkeys(TASKS, 7), "evaluation": 12},  # ten times the frames
     "training": {"batch_16": 18, "batch_32": 16, "rawvideo": 16, "mjpeg": 16},
     "questions": {
-        **{"session_cache": 8, "gop_strides": 8},
+        "session_cache": 8,
+        "gop_strides": 8,
         **{f"size_{size}": 8 for size in ("128x128", "256x256", "320x240")},
         "small_hevc": 3,
     },

@@ -45,7 +45,10 @@ def compare_rates(pipelines: Mapping[str, Pipeline], target: Target) -> dict[str
 
 
 def session_cache(target: Target) -> dict[str, Any]:
-    """Does DALI open a decoder for each clip if the coded size is not the frame's? 340x256 is coded as 352x256."""
+    """Measure what it costs if the coded size is not the frame's: 340x256 is coded as 352x256.
+
+    DALI may then open a decoder for each clip.
+    """
     clips = {width: media("h264", width, 256, target) for width in (352, 340)}
     how = {"batch_size": batch(target), "threads": THREADS}
     return compare_rates({f"{w}x256": clip_pipeline(clips[w], target, **how) for w in clips}, target)
@@ -82,7 +85,7 @@ def sizes(size: str, target: Target) -> dict[str, Any]:
 
 
 def small_hevc(target: Target) -> dict[str, Any]:
-    """Does the hardware decode HEVC below 160 pixels?"""
+    """Compare HEVC below 160 pixels, which the hardware may not decode, with FFmpeg's frames."""
     rows = {}
     for side in (144, 128):
         (clip, *_) = media("hevc", side, side, target)
