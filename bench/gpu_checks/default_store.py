@@ -28,6 +28,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.nvdec import read_sps
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import Record
+from dali_pipelines.store.units import PackedFragments
 
 OTHERS = ("h264_gop8", "hevc_gop16", "vp9_gop16")
 OLD_SIZE = (192, 144)
@@ -119,7 +120,8 @@ def old_encoder(target: Target) -> dict[str, Any]:
         path = video_path(root, f"video{number}")
         write_file(path, encode_clip(codec, *OLD_SIZE, frames=130, seed=number, gop=1).tobytes())
         layout = read_layout(path)
-        records[path.stem] = Record(130, *OLD_SIZE, float(FPS), codec, "yuv420p", layout.init_size, layout.fragments)
+        fragments = PackedFragments.of(layout.fragments)
+        records[path.stem] = Record(130, *OLD_SIZE, float(FPS), codec, "yuv420p", layout.init_size, fragments)
     Index.build(root, records).save()
     index = Index.load(root)
     if constraint_set3(index) is False:

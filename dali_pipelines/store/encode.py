@@ -23,6 +23,7 @@ from dali_pipelines.store.pictures import open_source
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.units import PackedFragments
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, though it reads it
@@ -150,6 +151,7 @@ def _write(
             raise RuntimeError(f"{encoder.name} did not keep to a GOP of {counted(settings.gop, 'frame')}")
         if reason := why_unfit(temporary, settings.codec, init_size, fragments):
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
+        packed = PackedFragments.of(fragments)
     stretch = width * shown[1] / (height * shown[0])
     notes = {
         f"made wider or narrower by more than {MAX_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
@@ -166,6 +168,6 @@ def _write(
         codec=settings.codec,
         pix_fmt=encoder.pix_fmt,
         init_size=init_size,
-        fragments=fragments,
+        fragments=packed,
         notes=(*notes_of_source, *(note for note, holds in notes.items() if holds)),
     )

@@ -18,6 +18,7 @@ from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.source import Source, VideoError
+from dali_pipelines.store.units import PackedFragments
 
 WAY_OUT = "prepare it with --codec h264"
 OTHER_MATRICES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
@@ -112,7 +113,7 @@ def record_of(
         codec=video.codec,
         pix_fmt=first.format.name,
         init_size=init_size,
-        fragments=fragments,
+        fragments=PackedFragments.of(fragments),
         container="file" if path else "mp4",
         source=path,
         notes=(*video.notes, *(note for note, holds in notes.items() if holds)),

@@ -69,8 +69,8 @@ def to_line(entry: Entry) -> dict[str, Any]:
     stamp = asdict(entry.stamp)
     if entry.record is None:
         return {"stamp": stamp, "reason": entry.reason, "passing": entry.passing}
-    table = PackedFragments.of(entry.record.fragments).table
-    return {"stamp": stamp, "record": {**vars(entry.record), "fragments": base64.b64encode(table).decode()}}
+    packed = base64.b64encode(entry.record.fragments.table).decode()
+    return {"stamp": stamp, "record": {**vars(entry.record), "fragments": packed}}
 
 
 def from_line(line: dict[str, Any]) -> Entry:
@@ -158,8 +158,6 @@ class Journal:
 
     def add(self, name: str, entry: Entry) -> None:
         """Append the entry of a finished video at once, so a kill loses only what was in progress."""
-        if (record := entry.record) is not None:  # as a table, fragments take a hundredth of the memory
-            entry = replace(entry, record=replace(record, fragments=PackedFragments.of(record.fragments)))
         self.entries[name] = entry
         self._append({"name": name, **to_line(entry)})
 
@@ -177,7 +175,7 @@ class Journal:
         for name in videos.keys() & self.entries.keys():
             entry = self.entries[name]
             if entry.record is not None:
-                moved = PackedFragments.of(entry.record.fragments).moved(videos[name].offset)
+                moved = entry.record.fragments.moved(videos[name].offset)
                 self.entries[name] = replace(entry, record=replace(entry.record, source=source, fragments=moved))
 
     def _append(self, line: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from dali_pipelines.store.reader import EncodedClip, inflate, read_clip
 from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
 from dali_pipelines.store.storage import is_url, joined, open_ranged, read_file
+from dali_pipelines.store.units import PackedFragments
 
 CODECS = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png"}
 """Pillow's format -> FFmpeg's codec. An MPO is a JPEG followed by others, which are ignored."""
@@ -118,7 +119,7 @@ def _record(place: Place) -> Record:
         # Of mixed formats, one that is not planar 4:2:0, so no decoder takes all for such planes.
         pix_fmt=next((of for of in formats.values() if of not in PLANAR), formats[first]),
         init_size=0,
-        fragments=tuple(fragments),
+        fragments=PackedFragments.of(fragments),
         container="picture_files" if place.kind == "folder" else "pictures",
         source=joined(place.location, series.name(0)) if series and place.kind == "folder" else place.location,
         notes=tuple(note for note, holds in notes.items() if holds),

@@ -1,11 +1,10 @@
 """The record of one stored video, also as a row of an index."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.table import Container, Table
 from dali_pipelines.store.units import PackedFragments
@@ -35,7 +34,7 @@ class Record:
     codec: str
     pix_fmt: str
     init_size: int
-    fragments: Sequence[Fragment]
+    fragments: PackedFragments
     container: Container = "mp4"
     source: str = ""
     notes: tuple[str, ...] = ()
@@ -44,7 +43,7 @@ class Record:
     @property
     def size(self) -> int:
         """Return how many bytes are read to decode it all."""
-        return self.init_size + PackedFragments.of(self.fragments).size
+        return self.init_size + self.fragments.size
 
 
 def table_of(records: Mapping[str, Record], *, labels: Mapping[str, int] | None, class_names: Iterable[str]) -> Table:
@@ -64,7 +63,7 @@ def table_of(records: Mapping[str, Record], *, labels: Mapping[str, int] | None,
         init_sizes=np.array([r.init_size for r in rows], np.int64),
         names=Ragged.of_texts(names),
         sources=Ragged.of_distinct(r.source for r in rows),
-        fragments=Ragged.of_bytes(PackedFragments.of(r.fragments).table for r in rows),
+        fragments=Ragged.of_bytes(r.fragments.table for r in rows),
         software_only=Ragged.of_distinct(r.software_only for r in rows),
     )
 

@@ -44,7 +44,7 @@ def copy_video(path: Path, source: Place | Path) -> Record:
             _copy_packets(temporary, source)
             init_size, fragments = read_layout(temporary)
             closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.checksums, video.codec)
-        return record_of(video, pictures, init_size, closed)
+            return record_of(video, pictures, init_size, closed)
 
 
 def _packets_shown(source: Place | Path) -> int:

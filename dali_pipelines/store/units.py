@@ -2,9 +2,7 @@
 
 A table is a byte of flags, the number of fragments, the start of the first, and up to four columns: sizes; gaps between
 consecutive fragments; frames; whether deflated. A column with only default values (no gap, one frame, not deflated) is
-omitted. The others hold their first number, then the differences of consecutive numbers in a Rice code (R. F. Rice,
-JPL 79-22, 1979): the k low bits of all, then the high bits of all in unary. Numbers in the head are LEB128: of variable
-length, seven bits per byte, lowest first.
+omitted. Numbers and columns are coded as in `rice`.
 
 On H.264 with a GOP of 1 this takes 7.4 to 10.2 bits a frame, zlib over the shuffled bytes of the differences 10 to 14.
 """
@@ -17,15 +15,13 @@ from numpy.typing import NDArray
 
 from configs.words import counted
 from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.rice import Reader, leb128, rice
 
 MAX_UNITS = 1 << 22
 """Most fragments of a video: 38 hours of single frames. A foreign file may not claim more memory."""
 MAX_BYTES = 1 << 42
 """Most bytes of a fragment."""
 LAST_BYTE = 1 << 60
-LOW_BITS = 52
-POWERS = 2.0 ** np.arange(LOW_BITS)  # floats make the product below BLAS: four times as fast, and exact
-DAMAGED = "the table of its fragments is damaged"
 
 APART, GAPS, FRAMES, DEFLATED = 1, 2, 4, 8
 """Flags: APART if each fragment is its own file, all starting at one offset; the columns present."""
@@ -63,8 +59,8 @@ def pack_units(
     gaps = np.diff(starts) if apart else np.diff(starts) - sizes[:-1]
     columns = {GAPS: gaps, FRAMES: frames - 1, DEFLATED: deflated.astype(np.int64)}
     coded = {flag: column for flag, column in columns.items() if column.any()}
-    head = bytes([sum(coded) + APART * apart]) + _number(len(starts)) + _number(int(starts[0]))
-    return b"".join([head, _coded(sizes), *map(_coded, coded.values())])
+    head = bytes([sum(coded) + APART * apart]) + leb128(len(starts)) + leb128(int(starts[0]))
+    return b"".join([head, rice(sizes), *map(rice, coded.values())])
 
 
 def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
@@ -72,7 +68,7 @@ def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
 
     The init segment, of `init_size` bytes, ends where the first fragment starts.
     """
-    reader = _Reader(table)
+    reader = Reader(table)
     flags, count, first = reader.number(), reader.number(), reader.number()
     if flags > APART | GAPS | FRAMES | DEFLATED or not 0 < count <= MAX_UNITS or not init_size <= first <= LAST_BYTE:
         raise ValueError(f"it claims {counted(count, 'fragment')} from byte {first} on")
@@ -91,7 +87,7 @@ def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
         steps = np.zeros(count - 1, np.int64) if gaps is None else gaps
         starts = np.cumsum(np.append(first, steps if flags & APART else steps + sizes[:-1]))
         ends = _checked("as the start of a fragment", starts, 0, LAST_BYTE) + sizes
-        order = np.argsort(starts)
+        order = np.lexsort((ends, starts))  # empty ones before what starts there
         if not flags & APART and (starts[order][1:] < ends[order][:-1]).any():
             raise ValueError("its fragments overlap")
     return Units((first - init_size, first), starts, ends, frame_ends, deflated)
@@ -106,20 +102,18 @@ class PackedFragments(Sequence[Fragment]):
     @classmethod
     def of(cls, fragments: Sequence[Fragment]) -> "PackedFragments":
         """Pack fragments; ValueError as in `pack_units`."""
-        if isinstance(fragments, cls):
-            return fragments
         starts, sizes, frames, deflated = np.array(fragments, np.int64).reshape(-1, 4).T
         return cls(pack_units(starts, sizes, frames, deflated != 0))
 
     def moved(self, by: int) -> "PackedFragments":
         """Return the same fragments, shifted by `by` bytes."""
-        reader = _Reader(self.table)
+        reader = Reader(self.table)
         flags, count, first = reader.number(), reader.number(), reader.number()
-        head = bytes([flags]) + _number(count) + _number(first + by)
+        head = bytes([flags]) + leb128(count) + leb128(first + by)
         return PackedFragments(head + self.table[reader.at :])
 
     def __len__(self) -> int:
-        return _Reader(self.table[1:11]).number()
+        return Reader(self.table[1:11]).number()
 
     @property
     def size(self) -> int:
@@ -147,79 +141,3 @@ def _checked(what: str, numbers: NDArray[np.int64], least: int, most: int) -> ND
     if low < least or high > most:
         raise ValueError(f"it claims {low} to {high} {what}")
     return numbers
-
-
-def _number(number: int) -> bytes:
-    parts = []
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*parts, number])
-
-
-def _coded(column: NDArray[np.int64]) -> bytes:
-    first, steps = int(column[0]), np.diff(column)
-    folded = _folded(steps)
-    head = _number(_folded(first))
-    if not folded.any():
-        return bytes([0]) + head + _number(0)
-    about = min(int(folded.mean()).bit_length(), LOW_BITS)
-    _, k = min((len(folded) * k + int((folded >> k).sum()), k) for k in range(max(about - 3, 0), about + 1))
-    high = folded >> k
-    unary = np.zeros(int(high.sum()) + len(high), np.uint8)
-    unary[np.cumsum(high + 1) - 1] = 1
-    ones = np.packbits(unary).tobytes()
-    low = np.packbits((folded[:, None] >> np.arange(k)).astype(np.uint8) & 1).tobytes()
-    return b"".join([bytes([k]), head, _number(len(ones)), low, ones])
-
-
-class _Reader:
-    """Reads a table from the front; ValueError past its end."""
-
-    def __init__(self, table: bytes | NDArray[np.uint8]) -> None:
-        self.table, self.at = bytes(table), 0
-        self._bytes = np.frombuffer(self.table, np.uint8)
-
-    def number(self) -> int:
-        number = shift = 0
-        while self.at < len(self.table) and shift < 64:
-            byte = self.table[self.at]
-            self.at += 1
-            number |= (byte & 127) << shift
-            if byte < 128:
-                return number
-            shift += 7
-        raise ValueError(DAMAGED)
-
-    def bits(self, size: int) -> NDArray[np.uint8]:
-        if size > len(self.table) - self.at:
-            raise ValueError(DAMAGED)
-        self.at += size
-        return np.unpackbits(self._bytes[self.at - size : self.at])
-
-    def column(self, count: int) -> NDArray[np.int64]:
-        k, folded, size = self.number(), self.number(), self.number()
-        column, steps = np.empty(count, np.int64), count - 1
-        column[0] = _unfolded(folded)
-        if not size:
-            column[1:] = column[0]
-            return column
-        if k > LOW_BITS:
-            raise ValueError(DAMAGED)
-        low = self.bits((steps * k + 7) // 8)[: steps * k].reshape(steps, k) @ POWERS[:k]
-        ones = self.bits(size).nonzero()[0]
-        if len(ones) != steps:
-            raise ValueError(DAMAGED)
-        high = ones.copy()  # the zeros before each one
-        high[1:] -= ones[:-1] + 1
-        column[1:] = _unfolded((high << k) + low.astype(np.int64))
-        return column.cumsum()
-
-
-def _folded(number: Any) -> Any:
-    """Map integers 0, -1, 1, -2 ... to 0, 1, 2, 3 ... (zigzag)."""
-    return number << 1 ^ number >> 63
-
-
-def _unfolded(number: Any) -> Any:
-    return number >> 1 ^ -(number & 1)

@@ -16,7 +16,6 @@ from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import picture_file
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.units import PackedFragments
 from tests.helpers.archives import jpegs_of, pack, write_tar
 from tests.helpers.media import ENCODERS, run_ffmpeg
 
@@ -78,7 +77,7 @@ def in_shard(root: Path, records: dict[str, Record]) -> dict[str, Record]:
     packed = write_shard(root / source, root, dict.fromkeys(records, -1))
     return {
         name.replace("h264", "shards"): replace(
-            record, source=source, fragments=PackedFragments.of(record.fragments).moved(packed[name].offset)
+            record, source=source, fragments=record.fragments.moved(packed[name].offset)
         )
         for name, record in records.items()
     }

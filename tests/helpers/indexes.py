@@ -9,11 +9,12 @@ import numpy as np
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
+from dali_pipelines.store.units import PackedFragments
 
 
 def record(frames=(3, 2), sizes=(10, 20), init_size=5, **other):
     offsets = init_size + np.cumsum([0, *sizes[:-1]])
-    fragments = tuple(Fragment(int(o), s, n) for o, s, n in zip(offsets, sizes, frames, strict=True))
+    fragments = PackedFragments.of([Fragment(int(o), s, n) for o, s, n in zip(offsets, sizes, frames, strict=True)])
     fields = {"width": 64, "height": 48, "fps": 25.0, "codec": "vp9", "pix_fmt": "yuv420p", **other}
     return Record(num_frames=sum(frames), init_size=init_size, fragments=fragments, **fields)
 

@@ -18,6 +18,7 @@ from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.record import Record
+from dali_pipelines.store.units import PackedFragments
 from tests.helpers.media import make_video
 from tests.helpers.prepared import SMALL, names, prepare
 
@@ -95,7 +96,14 @@ def test_concatenated_indexes_equal_the_index_of_all_records(tmp_path):
     kinds = [("vp9", "yuv420p"), ("h264", "yuv420p"), ("mjpeg", "yuvj420p"), ("h264", "yuv444p"), ("av1", "yuv420p")]
     records = {
         f"v{i * 7 % 9}": Record(
-            3, 16 * (i + 1), 32, 25.0 + i, *kinds[i % 5], 700, fragments[: i % 2 + 1], source="x" * i
+            3,
+            16 * (i + 1),
+            32,
+            25.0 + i,
+            *kinds[i % 5],
+            700,
+            PackedFragments.of(fragments[: i % 2 + 1]),
+            source="x" * i,
         )
         for i in range(9)
     }

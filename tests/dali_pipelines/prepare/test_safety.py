@@ -221,6 +221,16 @@ def test_a_decode_error_with_short_memory_is_a_passing_cause(monkeypatch, tmp_pa
     assert failed.passing == "memory"
 
 
+@pytest.mark.parametrize("how", [Encoding(), "copy"])
+def test_a_video_of_more_fragments_than_an_index_takes_fails_alone(monkeypatch, tmp_path, how):
+    video = make_video(tmp_path / "a.mp4", frames=12, gop=1)
+    monkeypatch.setattr("dali_pipelines.store.units.MAX_UNITS", 11)
+    failed = store_video(Job("a", video, tmp_path / "out.mp4", how))
+    assert isinstance(failed, Failure)
+    assert "it has 12 fragments, 1 to 11 are allowed" in failed.reason
+    assert not (tmp_path / "out.mp4").exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file_is_retried_once_permitted(place, tmp_path):
     """Chmod 000, then 644."""

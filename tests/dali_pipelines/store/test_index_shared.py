@@ -12,13 +12,14 @@ from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.record import Record
+from dali_pipelines.store.units import PackedFragments
 from dali_pipelines.workers import Pool
 
 FRAGMENTS = {"a": [(700, 10, 3), (710, 20, 2)], "b": [(0, 99, 7)], "c": [(5, 6, 1), (11, 7, 1), (18, 8, 4)]}
 
 
 def record(name, **other):
-    fragments = tuple(Fragment(*numbers) for numbers in FRAGMENTS[name])
+    fragments = PackedFragments.of([Fragment(*numbers) for numbers in FRAGMENTS[name]])
     fields = {"width": 64, "height": 48, "fps": 25.0, "codec": "h264", "pix_fmt": "yuv420p", **other}
     return Record(num_frames=sum(f.frames for f in fragments), fragments=fragments, **fields)
 
@@ -104,8 +105,8 @@ def test_a_shared_path_is_stored_once(tmp_path):
 
 def test_the_journal_packs_fragments_and_and_returns_them(tmp_path):
     settings, stamp = {"codec": "h264"}, Stamp(1, 2)
-    record = replace(RECORDS["a"], fragments=tuple(Fragment(700 + 3000 * n, 3000 + n % 7 - 3, 1) for n in range(300)))
-    record = replace(record, fragments=tuple(f._replace(size=3000) for f in record.fragments), num_frames=300)
+    fragments = PackedFragments.of([Fragment(700 + 3000 * n, 3000, 1) for n in range(300)])
+    record = replace(RECORDS["a"], fragments=fragments, num_frames=300)
     with Journal(tmp_path, settings) as journal:
         journal.add("v", Entry(stamp, record))
     assert len((tmp_path / "prepare.jsonl").read_text().splitlines()[1]) < 500

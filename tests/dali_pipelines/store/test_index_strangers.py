@@ -22,7 +22,8 @@ from tests.helpers.mutations import INPUTS
 
 def record(fragments, num_frames=None, **other):
     fields = {"width": 16, "height": 16, "fps": 25.0, "codec": "h264", "pix_fmt": "yuv420p", "init_size": 0, **other}
-    return Record(num_frames=num_frames or sum(f.frames for f in fragments), fragments=tuple(fragments), **fields)
+    packed = PackedFragments.of(fragments)
+    return Record(num_frames=num_frames or sum(f.frames for f in fragments), fragments=packed, **fields)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip, read_clip
 from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.remux import copy_video
+from dali_pipelines.store.units import PackedFragments
 from tests.helpers.h264 import drop_usability
 from tests.helpers.media import BT601, SHARED_MEDIA, make_video, read_video, run_ffmpeg
 
@@ -197,7 +198,9 @@ def test_pictures_are_fragments_of_one_frame(tmp_path, container):
         for i, picture in enumerate(pictures):
             (tmp_path / f"img_{i + 95:02d}.jpg").write_bytes(picture)
         fragments, source = tuple(Fragment(0, len(p), 1) for p in pictures), tmp_path / "img_95.jpg"
-    record = Record(12, 64, 48, 25.0, "mjpeg", "yuvj420p", 0, fragments, container=container, source=str(source))
+    record = Record(
+        12, 64, 48, 25.0, "mjpeg", "yuvj420p", 0, PackedFragments.of(fragments), container=container, source=str(source)
+    )
     index = Index.build(tmp_path, {"a": record})
     clip = read_clip(index, 0, np.array([11, 2, 3, 2]))
     assert (clip.decoded, clip.codec, len(clip.fragments)) == (3, "mjpeg", 3)
@@ -220,7 +223,9 @@ def test_a_picture_that_was_replaced_after_prepare_is_named(tmp_path):
     for i, picture in enumerate(pictures):
         (tmp_path / f"{i:05d}.jpg").write_bytes(picture)
     fragments, source = tuple(Fragment(0, len(p), 1) for p in pictures), str(tmp_path / "00000.jpg")
-    record = Record(3, 64, 48, 25.0, "mjpeg", "yuvj420p", 0, fragments, container="picture_files", source=source)
+    record = Record(
+        3, 64, 48, 25.0, "mjpeg", "yuvj420p", 0, PackedFragments.of(fragments), container="picture_files", source=source
+    )
     index = Index.build(tmp_path, {"a": record})
     (tmp_path / "00002.jpg").write_bytes(pictures[2] + b"more")
     assert len(read_clip(index, 0, np.array([0, 1])).fragments) == 2

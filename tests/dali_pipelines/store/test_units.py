@@ -1,5 +1,7 @@
 """A video's fragment table: lossless round trip, few bytes, and impossible values refused."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,6 +32,12 @@ def test_packing_and_unpacking_keeps_fragments(parts, random):
     assert packed[-1] == fragments[-1]
     assert packed.size == sum(fragment.size for fragment in fragments)
     assert packed[1:3] == tuple(fragments[1:3])
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_an_empty_fragment_overlaps_none_that_starts_where_it_does(order):
+    fragments = [[Fragment(0, 0, 1), Fragment(1, 0, 1), Fragment(1, 1, 1)][i] for i in order]
+    assert list(PackedFragments.of(fragments)) == fragments
 
 
 @given(st.lists(st.integers(0, 1 << 30), min_size=2, max_size=40))
@@ -99,6 +107,7 @@ def number(value):
         (bytes([0, 3, 0, 0, 1, 0]), "claims -1 to -1 bytes"),
         (bytes([0, 1, 0, 0]) + number(2 << 50) + bytes([0]), "bytes a fragment"),
         (bytes([2, 2, 9, 0, 8, 0, 0, 3, 0]), "overlap"),  # two of 4 bytes that overlap by 2
+        (bytes([2, 1, 9, 0, 8, 0, 0, 3, 0]), "damaged"),  # gaps after the only one
     ],
 )
 def test_impossible_tables_are_refused(table, message):
