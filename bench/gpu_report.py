@@ -22,7 +22,7 @@ from bench.gpu_checks.page import line, page
 from configs.errors import UserError, run_cli
 from configs.options import number
 from configs.words import counted
-from dali_pipelines.store.files import write_file
+from dali_pipelines.store.files import write_file, write_json
 
 WORKER = [sys.executable, "-m", "bench.gpu_checks"]
 ENDS_WITHIN = 10  # seconds from a process's last item to its end
@@ -81,7 +81,7 @@ class Report:
 
     def save(self) -> None:
         content = {"device": self.device, "items": self.items}
-        write_file(self.file, json.dumps(content, indent=1) + "\n")
+        write_json(self.file, content)
         write_file(self.file.with_suffix(".md"), page(self.device, self.items))
 
 

@@ -1,6 +1,5 @@
 """Describe the machine and the versions that a figure belongs to."""
 
-import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ import psutil
 import torch
 
 from dali_pipelines import kernels
-from dali_pipelines.store.files import write_file
+from dali_pipelines.store.files import write_json
 from trainers.diagnosis.packages import installed
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "av", "numpy")
@@ -37,7 +36,7 @@ def machine() -> dict[str, object]:
 def save_json(path: Path | None, **figures: Any) -> None:
     """Write figures with the machine they came from; do nothing without a path."""
     if path:
-        write_file(path, json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
+        write_json(path, {"machine": machine(), **figures})
 
 
 def _cpu_name() -> str:

@@ -41,9 +41,9 @@ def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
     return _of_range(int, "whole number", least, most)
 
 
-def number(least: float, most: float = LARGEST) -> Callable[[str], float]:
-    """Return the `type` of an option that takes numbers of a range."""
-    return _of_range(float, "number", least, most)
+def number(least: float) -> Callable[[str], float]:
+    """Return the `type` of an option that takes numbers from `least` on."""
+    return _of_range(float, "number", least, LARGEST)
 
 
 def _of_range(kind: Callable[[str], Number], words: str, least: Number, most: Number) -> Callable[[str], Number]:

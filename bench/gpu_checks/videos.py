@@ -8,7 +8,7 @@ import numpy as np
 from bench.data import bench_store, drift, write_movie
 from bench.gpu_checks import Target
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.store.encode import KEY_FRAMES_ONLY
+from dali_pipelines.store.encode import KEY_FRAMES_ONLY, MOVFLAGS
 from dali_pipelines.store.files import write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip
@@ -62,7 +62,7 @@ def encode_clip(codec: str, width: int, height: int, *, frames: int = 16, seed: 
     name, own = ENCODERS[codec]
     options = {"threads": "1", "crf": "28", "g": str(gop)} | {key: text.format(gop=gop) for key, text in own.items()}
     tiled = (np.tile(picture, (2, 2, 1))[:height, :width] for picture in islice(drift(seed), frames))
-    pictures, fragmented = map(np.ascontiguousarray, tiled), {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    pictures, fragmented = map(np.ascontiguousarray, tiled), {"movflags": MOVFLAGS}
     write_movie(file, pictures, name, size=(width, height), options=options, format="mp4", container_options=fragmented)
     return np.frombuffer(file.getvalue(), np.uint8)
 

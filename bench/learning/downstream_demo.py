@@ -18,7 +18,7 @@ from bench.machine import machine
 from bench.report import markdown, percent_interval
 from configs.errors import run_cli
 from configs.options import whole_number
-from dali_pipelines.store.files import write_file
+from dali_pipelines.store.files import write_json
 from nets.tasks import pretext_tasks
 from trainers.evaluation.intervals import wilson
 from trainers.weights import read
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
         recipe = ("--config", ROOT / "configs" / task / "demo.yaml")
         call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", weights, "--device", "cpu")
         report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
-        write_file(target, json.dumps(dict(sorted(report.items())), indent=1) + "\n")
+        write_json(target, dict(sorted(report.items())))
     print(table(dict(sorted(report.items()))))
 
 

@@ -25,7 +25,7 @@ from configs.errors import UserError, run_cli
 from configs.load import load
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.store.files import write_file
+from dali_pipelines.store.files import write_json
 from dali_pipelines.tasks import Task
 from nets.tasks import build_task, net_module, pretext_tasks
 from trainers.engine import checkpoint
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
         before, learned = tasks.get(task, {}), learn(task, data, args.work_dir / task)
         if before | learned != before:  # else the run was finished earlier, maybe by another commit
             tasks = dict(sorted({**tasks, task: {"machine": machine()} | learned}.items()))
-        write_file(target, json.dumps({"tasks": tasks}, indent=1) + "\n")
+        write_json(target, {"tasks": tasks})
     drawn = {task: of for task, of in tasks.items() if (args.work_dir / task / "metrics.jsonl").exists()}
     plot(drawn, args.work_dir, args.out / "pretext_demo.png")
     if others := tasks.keys() - drawn:

@@ -10,7 +10,7 @@ A listed name that the dataset never had is *missing*: not a fate of a video, bu
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.errors import UserError, printable
@@ -49,8 +49,12 @@ def summary(fate: str, reasons: Mapping[str, str], path: Path | str | None, *, t
     """
     if not reasons:
         return []
-    more = f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
-    names = ", ".join(map(printable, [*reasons][:NAMED]))
     where = f" (reasons in {path})" if path else ""
     count = f"{len(reasons)} {total}" if total else counted(len(reasons), "video")
-    return [f"{count} {fate}{where}: {names}{more}"]
+    return [f"{count} {fate}{where}: {first_and_count([*reasons])}"]
+
+
+def first_and_count(names: Sequence[str]) -> str:
+    """Return the first names and how many more there are: "a, b, c and 5 more"."""
+    more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+    return ", ".join(map(printable, names[:NAMED])) + more

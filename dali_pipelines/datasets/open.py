@@ -11,10 +11,9 @@ import numpy as np
 from configs.errors import UserError, first_names, printable, require
 from configs.schema import Data, LabeledData
 from configs.words import counted
-from dali_pipelines.datasets.classes import Listed, base_note, check_classes, classes_of_lists
+from dali_pipelines.datasets.classes import check_classes, with_classes_of_lists
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
 from dali_pipelines.datasets.formats import Reading, read_lists
-from dali_pipelines.datasets.formats.table import NEED
 from dali_pipelines.datasets.labels import label_column
 from dali_pipelines.datasets.names import Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
@@ -125,7 +124,7 @@ def open_dataset(
     if index.class_names or list_file is None:
         notes = check_classes(dataset.index, dataset.list_file, dataset.labels or ())
         return replace(dataset, notes_of_all=tuple(notes))
-    return _with_classes_of_lists(dataset, [select(index, other, missing=missing) for other in others])
+    return with_classes_of_lists(dataset, [select(index, other, missing=missing) for other in others])
 
 
 def open_data(data: Data, subset: Literal["train", "test"] | None = None) -> Dataset:
@@ -201,24 +200,3 @@ def _absent_message(
         f"nor its {QUARANTINE_FILE}{hint}. Names start below the folder that was prepared: prepare the folder "
         f"where the list's names start, or remove them from the list{way}"
     )
-
-
-def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
-    """Give the videos the classes of their list; all lists share one set of classes."""
-    label_of, classes = classes_of_lists([labels_of(each) for each in (dataset, *others)])
-    labels = np.array([label_of[name] for name in dataset.index.names.texts()], np.int64)
-    index = dataset.index.with_columns(labels=labels, class_names=classes)
-    return replace(dataset, index=index, notes_of_all=tuple(base_note(dataset.list_file, classes, classes)))
-
-
-def labels_of(dataset: Dataset) -> Listed:
-    """Return the labels of a dataset's list; UserError if it has none."""
-    index = dataset.index
-    if dataset.list_file is None or dataset.labels is None:
-        raise UserError(
-            f"{index.root} has {counted(len(index), 'video')} without a class, the first "
-            f"{printable(index.names.text(0))}, and {dataset.list_file} has no labels ({NEED}); write classes into the "
-            "dataset with `clipfeed lists`, or prepare it with --labels"
-        )
-    labels = [label or "" for label in dataset.labels]
-    return Listed(dataset.list_file, index.names.texts(), labels, dataset.classes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from dali_pipelines.store.files import write_file
+from dali_pipelines.store.files import write_file, write_json
 
 RECORD = "lists.json"
 """The lists of a dataset that commands wrote: name -> `Written`."""
@@ -37,7 +37,7 @@ def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool
     write_file(path, data)
     of_this = Written(videos=len(names), sha256=_sha256(data), split=split)
     record = {**read_record(path.parent), path.name: of_this}
-    write_file(path.with_name(RECORD), json.dumps(record, indent=1) + "\n")
+    write_json(path.with_name(RECORD), record)
     return True
 
 

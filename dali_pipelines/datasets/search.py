@@ -11,7 +11,7 @@ from configs.words import counted
 from dali_pipelines.store.archives import SUFFIXES
 from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, PART_FOLDER, SHARD_FOLDER, VIDEO_FOLDER, is_video_name
 from dali_pipelines.store.listing import Entry, list_folder
-from dali_pipelines.store.place import PICTURE, Place
+from dali_pipelines.store.place import PICTURE, Place, is_numbered
 from dali_pipelines.store.storage import is_url, joined
 
 OWN_FOLDERS = (VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER)
@@ -123,7 +123,7 @@ class Search:
                 self._passed.add("broken link", path)
             else:
                 self._passed.suffixes[PurePosixPath(name).suffix.lower() or "none"] += 1
-        if any((match := PICTURE.fullmatch(name)) and match["number"] for name in pictures) and not videos:
+        if any(map(is_numbered, pictures)) and not videos:
             yield Place(folder, "folder")
         elif pictures:
             where = "beside videos" if videos else "without numbers"

@@ -5,8 +5,9 @@ import errno
 import fcntl
 import hashlib
 import io
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -101,6 +102,11 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a whole file, or leave the existing one; text as UTF-8. Errors as in `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogateescape"))
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a whole JSON file, a key a line, as in `write_file`."""
+    write_file(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:

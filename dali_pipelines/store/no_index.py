@@ -4,7 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, PART_FOLDER, is_video_name
-from dali_pipelines.store.place import PICTURE
+from dali_pipelines.store.place import is_numbered
 from dali_pipelines.store.storage import is_url
 
 PREPARE = "clipfeed prepare"
@@ -27,15 +27,10 @@ def why_no_index(root: Path | str) -> str:
             f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or the file was not copied; run the same "
             f"`{PREPARE}` again, or copy the file"
         )
-    if any(map(_is_source, islice(root.rglob("*"), MAX_FILES))):
+    names = (path.name for path in islice(root.rglob("*"), MAX_FILES))
+    if any(is_video_name(name) or is_numbered(name) for name in names):
         return (
             f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "
             "(`--codec original` only indexes them where they are)"
         )
     return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out {root}`"
-
-
-def _is_source(path: Path) -> bool:
-    """Tell whether a file is a video or one of numbered pictures, by its name."""
-    picture = PICTURE.fullmatch(path.name)
-    return is_video_name(path.name) or bool(picture and picture["number"])

@@ -1,20 +1,17 @@
 """Pictures as the frames of a video: find, identify and decode them."""
 
-import io
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
-from PIL import Image
 
 from dali_pipelines.decode import packets
 from dali_pipelines.decode.frames import PLANAR
@@ -24,31 +21,15 @@ from dali_pipelines.store.archives.zips import data_begin
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import list_folder
+from dali_pipelines.store.picture import UPRIGHT, Header, pix_fmt_of, read_header, reason_of
 from dali_pipelines.store.place import Place, Series
-from dali_pipelines.store.reader import EncodedClip, inflate, read_clip
+from dali_pipelines.store.reader import inflate, read_clip
 from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
 from dali_pipelines.store.storage import is_url, joined, open_ranged, read_file
 from dali_pipelines.store.units import PackedFragments
 
-CODECS = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png"}
-"""Pillow's format -> FFmpeg's codec. An MPO is a JPEG followed by others, which are ignored."""
-ORIENTATION = 0x0112
-UPRIGHT = 1
-_END = {"mjpeg": (b"\xff\xd9", b"\xff\xda"), "png": (b"IEND", b"IDAT")}
-"""Codec -> end marker of a complete file, and marker of the scans or pixel chunks that precede it."""
 BATCH = 16  # pictures read at once
-
-
-class _Header(NamedTuple):
-    """A picture's properties, known without decoding it. `layers`: component sampling of a JPEG."""
-
-    codec: str
-    size: tuple[int, int]
-    mode: str
-    layers: tuple[tuple[int, ...], ...]
-    progressive: bool
-    orientation: int
 
 
 class PictureSource:
@@ -76,7 +57,7 @@ class PictureSource:
                     yield frame
                     count += 1
         except (FFmpegError, ClipError) as error:
-            raise VideoError(f"its picture {_name(self._place, count)} does not decode: {_reason(error)}") from error
+            raise VideoError(f"its picture {_name(self._place, count)} does not decode: {reason_of(error)}") from error
 
 
 def open_source(source: Place | Path | str) -> AbstractContextManager[Source | PictureSource]:
@@ -88,10 +69,10 @@ def open_source(source: Place | Path | str) -> AbstractContextManager[Source | P
 def _record(place: Place) -> Record:
     """Read all pictures; OSError if one cannot be read, VideoError if they differ in size or codec."""
     fragments: list[Fragment] = []
-    formats: dict[_Header, str] = {}
+    formats: dict[Header, str] = {}
     for i, (fragment, data) in enumerate(_units(place)):
         what = f"its picture {_name(place, i)}"
-        header = _header(data, what)
+        header = read_header(data, what)
         before = next(iter(formats), header)
         if header.size != before.size:
             now, then = ("x".join(map(str, of.size)) for of in (header, before))
@@ -99,7 +80,7 @@ def _record(place: Place) -> Record:
         if header.codec != before.codec:
             raise VideoError(f"{what} is {header.codec}, those before it {before.codec}")
         if header not in formats:
-            formats[header] = _pix_fmt(data, header.codec, what)
+            formats[header] = pix_fmt_of(data, header.codec, what)
         fragments.append(fragment)
     if len(fragments) < 2:
         raise VideoError("has only one picture, a clip needs motion" if fragments else "has no pictures")
@@ -185,36 +166,3 @@ def _spans(place: Place, file: BinaryIO) -> Iterator[tuple[int, int, bool]]:
         else:
             start = data_begin(file, begin, size) if place.kind == "zip" else begin
             yield start, start + size, bool(deflated)
-
-
-def _header(data: bytes, what: str) -> _Header:
-    """Read a picture's header and check for its end marker; VideoErrors begin with `what`."""
-    if not data:
-        raise VideoError(f"{what} is empty")
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            codec = CODECS[str(image.format)]
-            layers = tuple(map(tuple, getattr(image, "layer", ())))
-            progressive, orientation = "progressive" in image.info, image.getexif().get(ORIENTATION, UPRIGHT)
-            header = _Header(codec, image.size, image.mode, layers, progressive, orientation)
-    except Exception as error:  # damaged files raise more than the OSError that Pillow documents
-        raise VideoError(f"{what} does not decode: it is no JPEG or PNG, or its header is damaged") from error
-    if math.prod(header.size) > packets.MAX_PIXELS:  # a decoder allocates them before it reads on
-        raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {packets.MAX_PIXELS} are the most")
-    end, last = _END[codec]
-    if data.rfind(end) <= data.rfind(last):
-        raise VideoError(f"{what} does not decode: it is cut off")
-    return header
-
-
-def _pix_fmt(data: bytes, codec: str, what: str) -> str:
-    """Return the pixel format that FFmpeg decodes a picture to; VideoError, beginning with `what`, if it fails."""
-    clip = EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), fragments=[(len(data), 1)], codec=codec)
-    try:
-        return next(packets.frames(clip)).format.name
-    except (FFmpegError, StopIteration) as error:
-        raise VideoError(f"{what} does not decode: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or "there is no picture in it"

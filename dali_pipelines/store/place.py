@@ -25,6 +25,12 @@ FLOW = re.compile(r"(?:flow_?.*|[xy]_)", re.IGNORECASE)
 """Prefixes of optical-flow file names, before the number: flow_x_00001.jpg, x_00001.jpg (mmaction2's rawframes)."""
 
 
+def is_numbered(name: str) -> bool:
+    """Tell whether a file's name is that of a numbered picture."""
+    match = PICTURE.fullmatch(name)
+    return match is not None and bool(match["number"])
+
+
 @dataclass(frozen=True)
 class Series:
     """Names of pictures numbered without gaps, from any number on; `flow` pictures of optical flow are beside them.
@@ -46,7 +52,7 @@ class Series:
         Next to a color series, optical flow is only counted. ValueError if they are not one complete series.
         """
         found = {name: match for name in sorted(names) if (match := PICTURE.fullmatch(name))}
-        if not any(match["number"] for match in found.values()):
+        if not any(map(is_numbered, found)):
             return None
         color = {name: match for name, match in found.items() if not FLOW.fullmatch(match["prefix"])} or found
         kinds = {(m["prefix"], m["suffix"], bool(m["number"])): name for name, m in reversed(color.items())}

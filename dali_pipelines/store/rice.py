@@ -50,7 +50,7 @@ class Reader:
     def number(self) -> int:
         """Read a number."""
         number = shift = 0
-        while self.at < len(self.table) and shift < 64:
+        while self.at < len(self.table) and shift < 63:  # more is no int64
             byte = self.table[self.at]
             self.at += 1
             number |= (byte & 127) << shift

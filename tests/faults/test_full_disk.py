@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from configs import copy_recipe
 from configs.errors import UserError
 from dali_pipelines import progress
-from dali_pipelines.store.files import Appended
+from dali_pipelines.store.files import Appended, write_json
 from tests.helpers.loop import STEPS, assert_same_weights, history, lines, run, weights
 from tests.helpers.results import rows
 from trainers.commands import report
@@ -27,7 +27,6 @@ from trainers.engine import checkpoint, loggers, metrics
 from trainers.engine.distributed import Ranks
 from trainers.engine.work_dir import LOCK, locked
 from trainers.evaluation import validation
-from trainers.evaluation.retrieval import write_json
 from trainers.evaluation.validation import Validator
 
 SMALL = ("--set", "train.checkpoint_every=1", "--set", "train.keep=100", "--set", "train.loggers=[]")

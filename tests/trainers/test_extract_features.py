@@ -24,6 +24,7 @@ from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import ROOT
 from trainers.commands.extract_features import main
+from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import extract
 from trainers.weights import read
@@ -235,6 +236,16 @@ def test_a_full_temporary_folder_is_named_with_the_way_out(folder, tmp_path, mon
     options = ["--checkpoint", str(folder / "a.pt"), "--out", str(tmp_path / "x.npz"), "--workers", "0"]
     with pytest.raises(UserError, match=r"cannot write .*clipfeed-.*: No space left on device; set TMPDIR to a folder"):
         main([str(folder / "videos"), *options])
+
+
+def test_features_that_are_not_finite_are_no_unreadable_videos(folder, tmp_path):
+    content = checkpoint.read(folder / "a.pt")
+    content["model"]["backbone.stem.0.weight"].fill_(3e38)
+    checkpoint.write(tmp_path / "large.pt", content)
+    out, options = tmp_path / "x.npz", ["--workers", "0", "--device", "cpu"]
+    with pytest.raises(UserError, match="features of 3 of 3 videos are not finite, the first class0/a: the network's"):
+        main([str(folder / "videos"), "--checkpoint", str(tmp_path / "large.pt"), "--out", str(out), *options])
+    assert not out.exists()
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="no folder of real clips")

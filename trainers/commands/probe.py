@@ -13,6 +13,7 @@ from configs.errors import UserError
 from configs.options import add_machine, whole_number
 from configs.words import counted
 from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.store.files import write_json
 from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import MOST_CLIPS, Test
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
@@ -23,7 +24,6 @@ from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
 from trainers.evaluation.notes import notes_on
-from trainers.evaluation.retrieval import write_json
 from trainers.evaluation.videos import BATCH_AND_WAY_OUT
 from trainers.weights import read
 

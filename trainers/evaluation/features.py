@@ -16,7 +16,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.intervals import wilson
-from trainers.evaluation.videos import per_video
+from trainers.evaluation.videos import per_video, require_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,13 @@ class Features:
     """float32 (N, C), or tokens, float16 (N, P, C); nan for a video that could not be read."""
     unreadable: dict[str, str]
     """Name -> reason of the unreadable videos."""
+
+    @classmethod
+    def of(cls, index: Index, values: np.ndarray, unreadable: dict[str, str]) -> "Features":
+        """Return the features of an index; UserError if those of a readable video are not finite."""
+        names = list(index.names.texts())
+        require_finite("features", names, values, np.array([name not in unreadable for name in names]))
+        return cls(names, index.labels, values, unreadable)
 
     @property
     def readable(self) -> np.ndarray:
@@ -95,6 +102,7 @@ def extract(
 
     Feature maps are averaged over time and space, then over the views of `cfg.test`. With `unit`, each view's features
     are first scaled to length 1, as in CoCLR's retrieval (specs/evaluation.md 6). Call `eval()` on the backbones first.
+    UserError if a backbone returns nan or infinity.
     """
 
     def pooled(clips: Tensor) -> Tensor:
@@ -104,4 +112,4 @@ def extract(
     views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {counted(len(index), 'video')}")
     widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
     tables = np.split(views.means(sum(widths)).astype(np.float32), np.cumsum(widths)[:-1], axis=1)
-    return [Features(list(index.names.texts()), index.labels, values, views.unreadable) for values in tables]
+    return [Features.of(index, values, views.unreadable) for values in tables]

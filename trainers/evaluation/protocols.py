@@ -15,6 +15,7 @@ from configs.errors import UserError, first_names
 from configs.schema import Recognition
 from configs.words import counted
 from dali_pipelines.datasets.open import Dataset, open_data
+from dali_pipelines.store.files import write_json
 from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier
@@ -28,7 +29,7 @@ from trainers.evaluation.knn import probe as knn_probe
 from trainers.evaluation.linear import probe as linear_probe
 from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.predict import predict
-from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
+from trainers.evaluation.retrieval import count_lines, write_retrieval
 from trainers.evaluation.saved_features import features_of_both
 from trainers.weights import Weights, classifier_weights, load
 

@@ -3,19 +3,17 @@
 The gallery is a recipe's training videos, the queries are its test videos.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from configs.errors import shown
 from configs.words import counted
-from dali_pipelines.store.files import replacing, write_csv, write_file
+from dali_pipelines.datasets.fates import first_and_count
+from dali_pipelines.store.files import replacing, write_csv, write_json
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
 from trainers.evaluation.features import Features, chance, require_readable
@@ -27,7 +25,6 @@ LISTED = 10  # nearest videos per query in neighbors.csv
 SHEET = (12, 6)  # queries in neighbors.png, and nearest videos of each
 BLOCK = 256  # queries whose cosines are in memory at once
 DECIMALS = 9  # of a cosine: smaller differences are rounding errors
-NAMED = 10  # unreadable videos that are printed; the .json has all
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +133,4 @@ def count_lines(sets: Sets, as_what: str) -> list[str]:
 
 def unreadable_line(names: Sequence[str], note: str) -> str:
     """Format the line about unreadable videos: their number, a note, and the first names."""
-    more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-    return f"unreadable  {len(names):6}     ({note}: {', '.join(map(shown, names[:NAMED]))}{more})"
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_file(path, json.dumps(content, indent=1) + "\n")
+    return f"unreadable  {len(names):6}     ({note}: {first_and_count(names)})"

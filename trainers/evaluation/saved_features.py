@@ -22,11 +22,10 @@ from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks.recognition import Config
 from nets.backbones import Backbone
 from trainers.engine.distributed import Ranks
-from trainers.engine.identity import dataset_facts
+from trainers.engine.identity import ROWS, dataset_facts
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.tokens import extract_tokens
-from trainers.evaluation.videos import require_finite
 from trainers.weights import Weights
 
 RULE = "mean over the views of pooled features of length 1, 1"
@@ -68,7 +67,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
     origin, folder = ranks.on_rank0(lambda: weights.facts), weights.path.parent / "features"
     random = replace(plan, test=replace(plan.test, clips="random"))
     plans = (random if plan.test.reference.gallery_random_clip else plan, plan)
-    make = _finite_tokens if tokens else partial(features, folder, str(origin["sha256"]))
+    make = extract_tokens if tokens else partial(features, folder, str(origin["sha256"]))
     gallery_features, query_features = (
         make(backbone, index, cfg, ranks, data) for index, cfg in zip((gallery, queries), plans, strict=True)
     )
@@ -95,21 +94,10 @@ def features(
     path = folder / f"{key(sha256, index, cfg)}.npz"
     values = ranks.on_rank0(lambda: _read(path, len(index)))
     if values is not None:
-        return Features(list(index.names.texts()), index.labels, values, {})
-    found = _finite(*extract([backbone], index, cfg, ranks, data, unit=True))
+        return Features.of(index, values, {})
+    (found,) = extract([backbone], index, cfg, ranks, data, unit=True)
     if not found.unreadable:
         ranks.on_rank0(lambda: _write(path, found.values))
-    return found
-
-
-def _finite_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data) -> Features:
-    return _finite(extract_tokens(backbone, index, cfg, ranks, data))
-
-
-def _finite(found: Features) -> Features:
-    """Return the features. UserError if those of a readable video are not finite."""
-    read = np.array([name not in found.unreadable for name in found.names])
-    require_finite("features", found.names, found.values, read)
     return found
 
 
@@ -117,16 +105,12 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
     """Return a name that is unique to the checkpoint, the plan and the ordered list of videos.
 
     The original names its file after the dataset alone, so it takes one checkpoint's features for another's
-    (specs/evaluation.md 9.5). Frame counts and the positions of fragments reveal a dataset that was prepared again.
+    (specs/evaluation.md 9.5). `identity.ROWS` reveal a dataset that was prepared again.
     """
     root = str(index.root if is_url(index.root) else Path(index.root).resolve())
-    facts = [RULE, sha256, dataclasses.asdict(cfg), root, index.names.texts()]
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    digest.update(index.num_frames.tobytes())
-    fragments = index.texts("fragments")
-    for row in range(len(index)):
-        digest.update(fragments[row].tobytes())
-    return digest.hexdigest()[:32]
+    rows = dataset_facts(index)
+    facts = [RULE, sha256, dataclasses.asdict(cfg), root, *(rows[name] for name in ROWS)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def _read(path: Path, videos: int) -> np.ndarray | None:

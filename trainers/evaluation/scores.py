@@ -8,11 +8,11 @@ import numpy as np
 
 from configs.errors import how_to_install
 from configs.words import counted
-from dali_pipelines.store.files import replacing, write_csv
+from dali_pipelines.store.files import replacing, write_csv, write_json
 from trainers.evaluation import confusion
 from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.predict import Predictions, top_k
-from trainers.evaluation.retrieval import unreadable_line, write_json
+from trainers.evaluation.retrieval import unreadable_line
 from trainers.evaluation.videos import require_finite
 
 UNREADABLE = "unreadable"

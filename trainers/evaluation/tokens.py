@@ -28,7 +28,7 @@ def extract_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, 
 
     A video's clips are joined in time, and its crops are averaged. Call `eval()` on the backbone first. The values are
     float16 (N, P, C), positions in the order of time, height and width. UserError if they would take more than a
-    quarter of the memory.
+    quarter of the memory, or if the backbone returns nan or infinity.
     """
     size = (cfg.num_frames, cfg.size, cfg.size)
     _, height, width = (min(most, math.ceil(n / s)) for most, n, s in zip(GRID, size, backbone.stride, strict=True))
@@ -47,7 +47,7 @@ def extract_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, 
     for row, out in enumerate(views.outputs):
         if out is not None:
             table[row] = _over_time(out, cfg, times, min(GRID[0], clips * times)).reshape(shape)
-    return Features(list(index.names.texts()), index.labels, table, views.unreadable)
+    return Features.of(index, table, views.unreadable)
 
 
 def _over_time(views: np.ndarray, cfg: Config, times: int, wanted: int) -> np.ndarray:

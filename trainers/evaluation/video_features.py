@@ -67,7 +67,8 @@ def extract_features(
         ranks: of a distributed run, instead of `device`. All ranks call this at the same point, with the same result.
 
     Raises:
-        UserError: weights or videos are missing, damaged, or of another kind; or no video can be read.
+        UserError: weights or videos are missing, damaged, or of another kind; no video can be read; or the network
+            returns nan or infinity.
         ValueError: an option of the views is out of range.
     """
     ranks = ranks or Ranks(choose_device(device, 0)[0])

@@ -1,5 +1,6 @@
 """A video's fragment table: lossless round trip, few bytes, and impossible values refused."""
 
+from contextlib import suppress
 from itertools import permutations
 
 import numpy as np
@@ -100,6 +101,7 @@ def number(value):
     [
         (b"", "damaged"),
         (b"\x80" * 30, "damaged"),
+        (bytes([0, 1, 0, 0]) + b"\xff" * 9 + bytes([127, 0]), "damaged"),  # a size of 70 bits
         (bytes([16, 1, 0, 0, 2, 0]), "claims"),  # an unknown flag
         (bytes([0]) + number(MAX_UNITS + 1) + bytes([0, 0, 2, 0]), "claims 4194305 fragments"),
         (bytes([0]) + number(1 << 50) + bytes([0, 0, 2, 0]), "claims"),
@@ -113,6 +115,12 @@ def number(value):
 def test_impossible_tables_are_refused(table, message):
     with pytest.raises(ValueError, match=message):
         unpack_units(table)
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 3, 9, 127, 128, 255]), max_size=24))
+def test_any_bytes_are_read_or_refused(numbers):
+    with suppress(ValueError):
+        unpack_units(bytes(numbers))
 
 
 def test_a_table_with_the_maximum_of_fragments_is_read():

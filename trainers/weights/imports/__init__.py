@@ -6,7 +6,7 @@ It raises UserError for keys that no rule matches, and for a checkpoint of anoth
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class Imported:
     """Their key -> ours."""
     left: Mapping[str, str]
     """Their key -> why it is not used."""
-    changes: Sequence[str] = field(default_factory=tuple)
+    changes: Sequence[str] = ()
     """Changes to the recipe for this checkpoint, such as "net.concepts=100"."""
 
     @property
