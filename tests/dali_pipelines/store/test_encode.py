@@ -59,7 +59,7 @@ def test_each_gop_is_one_fragment_and_the_fragments_fill_the_file(tmp_path, code
     assert key_frames(path) == list(range(0, 33, gop))
     assert [f.frames for f in record.fragments] == [min(gop, 33 - start) for start in range(0, 33, gop)]
     layout = read_layout(path)
-    assert (layout.init_size, layout.fragments) == (record.init_size, record.fragments)
+    assert (layout.init_size, layout.fragments) == (record.init_size, tuple(record.fragments))
     at = record.init_size
     for fragment in record.fragments:
         assert fragment.offset == at
