@@ -49,12 +49,7 @@ def build_pipeline(
 
     @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=device_id, prefetch_queue_depth=ahead)
     def pipeline() -> tuple[DataNode, ...]:
-        nodes = fn.external_source(
-            feed or sample,
-            num_outputs=len(source.names),
-            batch=False,
-            layout=source.layouts,
-        )
+        nodes = fn.external_source(feed or sample, num_outputs=len(source.names), batch=False, layout=source.layouts)
         plan = dict(zip(source.names, nodes, strict=True))
         row, decoded, media = (plan.pop(name) for name in FIXED)
         gpu = device_id is not None

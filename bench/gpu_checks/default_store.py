@@ -10,15 +10,7 @@ from bench.data import FPS
 from bench.gpu_checks import Target
 from bench.gpu_checks.compare import compare
 from bench.gpu_checks.pipelines import constant_feed, pixels, video_pipeline
-from bench.gpu_checks.videos import (
-    CHOICE,
-    DEFAULT,
-    choose_store,
-    chosen_store,
-    dataset,
-    encode_clip,
-    supported_codec,
-)
+from bench.gpu_checks.videos import CHOICE, DEFAULT, choose_store, chosen_store, dataset, encode_clip, supported_codec
 from dali_pipelines.decode.dali import first_cause
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.files import video_path, write_file

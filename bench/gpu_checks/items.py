@@ -34,7 +34,7 @@ def time_limit(name: str) -> int:
     return 20 + 3 * SECONDS[part][item]
 
 
-def select_items(only: list[str] | None) -> list[str]:
+def select_items(only: list[str] | None = None) -> list[str]:
     """Return the names `part.item` of all items, or of the parts and items in `only`."""
     names = [f"{part}.{item}" for part, items in ITEMS.items() for item in items]
     unknown = [name for name in only or () if name not in ITEMS and name not in names]

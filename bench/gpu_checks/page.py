@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.gpu_checks.items import ITEMS
+from bench.gpu_checks.items import select_items
 from bench.report import markdown
 
 Record = Mapping[str, Any]
@@ -18,7 +18,7 @@ def page(device: str, items: Mapping[str, Record]) -> str:
             "anything about a GPU.**",
             "",
         ]
-    names = [f"{part}.{item}" for part, of_part in ITEMS.items() for item in of_part]
+    names = select_items()
     present = [name for name in names if name in items]
     failed = [name for name in present if not is_ok(items[name])]
     lines += [f"{len(present) - len(failed)} of {len(names)} items are as they should be.", ""]

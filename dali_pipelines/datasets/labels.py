@@ -46,7 +46,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
     lists = read_lists(path)
     if len(lists.entries) > 1:
         raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one list of all videos")
-    readings = next(iter(lists.entries.values()))
+    (readings,) = lists.entries.values()
     way, rows = match(Names(names), [reading.names for reading in readings], path)
     reading = readings[way]
     labels = label_column(reading) or (reading.columns[0] if len(reading.columns) == 1 else None)

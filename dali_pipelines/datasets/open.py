@@ -151,7 +151,8 @@ def select(index: Index, list_file: Path | str, *, missing: Missing = "error") -
             f"{list_file} holds {len(lists.entries)} lists: write them with `clipfeed lists auto "
             f"{list_file} --data-dir {index.root}`"
         )
-    return select_entries(index, next(iter(lists.entries.values()), []), list_file, missing=missing)
+    (readings,) = lists.entries.values()
+    return select_entries(index, readings, list_file, missing=missing)
 
 
 def select_entries(

@@ -42,7 +42,7 @@ class Lists:
     """The contents of a list, or of a folder of lists.
 
     Attributes:
-        entries: list name -> the ways to understand it, the best first.
+        entries: list name -> the ways to understand it, the best first. At least one list, which may be empty.
         class_names: the classes in their makers' order, if there is one; all labels are then among them.
     """
 

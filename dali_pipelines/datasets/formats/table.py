@@ -35,11 +35,11 @@ def read(source: Source) -> Lists:
     parts: dict[str, list[Sequence[str]]] = defaultdict(list)
     for row in rows[1:]:
         parts[row[split] if split is not None else ""].append(row)
-    if len(parts) == 1:
+    if len(parts) <= 1:  # 0 below a header alone
         return Lists(entries={source.path.name: [_reading(rows[1:], name, label, is_part)]})
-    if not all(part and "/" not in part for part in parts):
-        part = next(part for part in parts if not part or "/" in part)
-        raise source.error(part, f"the column {header[split or 0]} must name a split")
+    for part in parts:
+        if not part or "/" in part:
+            raise source.error(part, f"the column {header[split or 0]} must name a split")
     return Lists(entries={f"{part}.txt": [_reading(of_part, name, label, is_part)] for part, of_part in parts.items()})
 
 

@@ -143,6 +143,7 @@ def test_labels_that_contradict_the_datasets_classes_are_refused(tmp_path):
         ("a,0\nb,1;2\n", "has several labels for b, 1;2: a video has one class"),
         ("a,0\nb,99999999999999999999999999\n", "the class id 99999999999999999999999999 is not below 1000000"),
         ("a,0\nb,1000000\n", "the class id 1000000 is not below 1000000"),
+        ("name,label,split\n", "names no videos"),  # a header alone
     ],
 )
 def test_bad_labels_are_a_one_line_error(tmp_path, lines, message):

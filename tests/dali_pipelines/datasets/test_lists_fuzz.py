@@ -79,6 +79,7 @@ def test_mutated_lists_are_read_or_a_one_line_error(tmp_path, kind):
             kinds["errors"] += 1
         else:
             kinds["lists"] += 1
+            assert lists.entries
             for readings in lists.entries.values():
                 for reading in readings:
                     lengths = {

@@ -103,7 +103,7 @@ def test_a_shared_path_is_stored_once(tmp_path):
     assert (tmp_path / "index.npz").stat().st_size < 10_000 * len(source) / 20
 
 
-def test_the_journal_packs_fragments_and_and_returns_them(tmp_path):
+def test_the_journal_keeps_fragments_in_few_bytes(tmp_path):
     settings, stamp = {"codec": "h264"}, Stamp(1, 2)
     fragments = PackedFragments.of([Fragment(700 + 3000 * n, 3000, 1) for n in range(300)])
     record = replace(RECORDS["a"], fragments=fragments, num_frames=300)
