@@ -15,6 +15,7 @@ from dali_pipelines.datasets.layouts import SPLIT
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.inspection import Section, spread
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.storage import is_url
 
 PROBLEM = 90
@@ -24,16 +25,16 @@ LOOKED_AT = 5000
 
 
 def contents(dataset: Dataset) -> list[Section]:
-    """Return the sections of a dataset, without those that do not apply to it."""
+    """Return the sections of a dataset, without those that do not apply to it. UserError if its index is damaged."""
     index = dataset.index
-    rows = spread(len(index), LOOKED_AT)
+    sizes, longest = _look_at(index)
     sections = [
-        _overview(dataset, rows),
+        _overview(dataset, sizes),
         _lengths(index),
         _counts("Sizes", "pixels", _common("x".join(map(str, size)) for size in index.sizes_WH.tolist())),
         _counts("Frame rates", "per second", _common(f"{fps:.4g}" for fps in index.fps.tolist())),
         _counts("Formats", "codec, pixels, container", _common(map(index.formats.__getitem__, index.format_ids))),
-        _gops(index, rows),
+        _gops(index, longest),
         _classes(index),
         _lists(index),
         _quarantine(index),
@@ -41,11 +42,24 @@ def contents(dataset: Dataset) -> list[Section]:
     return [section for section in sections if section]
 
 
-def _overview(dataset: Dataset, rows: Sequence[int]) -> Section:
+def _look_at(index: Index) -> tuple[list[int], list[int]]:
+    """Return the bytes of some videos, and the frames of each one's longest fragment; UserError for a damaged table."""
+    sizes, longest = [], []
+    try:
+        for row in spread(len(index), LOOKED_AT):
+            (begin, end), starts, ends, frame_ends, _ = index.units(row)
+            sizes.append(end - begin + int((ends - starts).sum()))
+            longest.append(int(np.diff(frame_ends, prepend=0).max()))
+    except ClipError as error:
+        raise UserError(str(error)) from error
+    return sizes, longest
+
+
+def _overview(dataset: Dataset, sizes: Sequence[int]) -> Section:
     index = dataset.index
     frames = int(index.num_frames.sum())
-    size = sum(index.record(row).size for row in rows) * len(index) / len(rows)
-    about = "about " * (len(rows) < len(index))
+    size = sum(sizes) * len(index) / len(sizes)
+    about = "about " * (len(sizes) < len(index))
     where = f"{index.root}" + f", list {dataset.list_file}" * bool(dataset.list_file)
     return Section(
         "Dataset",
@@ -83,13 +97,12 @@ def _common(labels: Iterable[str]) -> list[tuple[str, int]]:
     return Counter(labels).most_common()
 
 
-def _gops(index: Index, rows: Sequence[int]) -> Section:
+def _gops(index: Index, longest: Sequence[int]) -> Section:
     """Count videos by their longest fragment: a clip costs all frames of those it touches."""
-    longest = [int(np.diff(index.units(row).frame_ends, prepend=0).max()) for row in rows]
     ranges = [(1, 1), *((2**power + 1, 2 ** (power + 1)) for power in range(9)), (513, max(513, *longest))]
     counts = {span: sum(span[0] <= frames <= span[1] for frames in longest) for span in ranges}
     found = [(str(low) if low == high else f"{low} to {high}", count) for (low, high), count in counts.items() if count]
-    notes = [f"of {len(rows):,} videos that were looked at"] * (len(rows) < len(index))
+    notes = [f"of {len(longest):,} videos that were looked at"] * (len(longest) < len(index))
     return _counts("Frames of the longest fragment (GOP)", "frames", found, notes=notes)
 
 

@@ -15,8 +15,10 @@ from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import clip_costs, gain, task_costs
 from dali_pipelines.inspection.page import page
 from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, ctp, dpc
+from tests.helpers.indexes import build
 
 FRAMES = range(40, 52)  # lengths of the store's twelve videos, whose GOP is 8
 
@@ -39,6 +41,14 @@ def root(vp9_store, tmp_path_factory):
 def sections(root):
     """Return the sections by the first word of their titles."""
     return {section.title.split()[0].rstrip(":"): section for section in contents(open_dataset(root))}
+
+
+def test_a_damaged_table_of_fragments_is_named(tmp_path):
+    index = build(tmp_path, "a", "b")
+    tables = Ragged.of_bytes([index.texts("fragments")[0].tobytes(), b"\x80" * 9])
+    index.with_columns(fragments=tables).save()
+    with pytest.raises(UserError, match=r"index\.npz is damaged at b: .*; run `clipfeed prepare` again"):
+        main([str(tmp_path)])
 
 
 def test_the_overview_counts_frames_hours_and_bytes(root, sections):
