@@ -95,8 +95,7 @@ def _is_done(entry: Entry | None, stamp: Stamp, source: Place, out: Path, name: 
     if is_url(entry.record.source) or Path(entry.record.source).is_absolute():
         return source.holds(entry.record.source)
     target = out / entry.record.source if entry.record.source else video_path(out, name)
-    last = entry.record.fragments[-1]
-    return target.is_file() and target.stat().st_size >= last.offset + last.size
+    return target.is_file() and target.stat().st_size >= entry.record.fragments.end
 
 
 def store_video(job: Job) -> Record | Failure:

@@ -8,7 +8,8 @@ On H.264 with a GOP of 1 this takes 7.4 to 10.2 bits a frame, zlib over the shuf
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,11 +94,11 @@ def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
     return Units((first - init_size, first), starts, ends, frame_ends, deflated)
 
 
-class PackedFragments(Sequence[Fragment]):
+@dataclass(frozen=True)
+class PackedFragments:
     """The fragments of a video, kept as their table: a hundredth of the memory of tuples."""
 
-    def __init__(self, table: bytes) -> None:
-        self.table = table
+    table: bytes
 
     @classmethod
     def of(cls, fragments: Sequence[Fragment]) -> "PackedFragments":
@@ -118,22 +119,18 @@ class PackedFragments(Sequence[Fragment]):
     @property
     def size(self) -> int:
         """The bytes of all fragments."""
-        return int(self._columns()[1].sum())
+        units = unpack_units(self.table)
+        return int((units.ends - units.starts).sum())
 
-    def __getitem__(self, i: Any) -> Any:
-        columns = [column[i].tolist() for column in self._columns()]
-        return tuple(map(Fragment, *columns)) if isinstance(i, slice) else Fragment(*columns)
+    @property
+    def end(self) -> int:
+        """Where the last fragment ends in its file."""
+        return int(unpack_units(self.table).ends[-1])
 
     def __iter__(self) -> Iterator[Fragment]:
-        return map(Fragment, *(column.tolist() for column in self._columns()))
-
-    def _columns(self) -> tuple[NDArray[Any], ...]:
-        """Return the fields of `Fragment`, (N,) each."""
         _, starts, ends, frame_ends, deflated = unpack_units(self.table)
-        return starts, ends - starts, np.diff(frame_ends, prepend=0), deflated
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+        columns = (starts, ends - starts, np.diff(frame_ends, prepend=0), deflated)
+        return map(Fragment, *(column.tolist() for column in columns))
 
 
 def _checked(what: str, numbers: NDArray[np.int64], least: int, most: int) -> NDArray[np.int64]:

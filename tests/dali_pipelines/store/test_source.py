@@ -236,7 +236,7 @@ def test_a_source_left_in_place_is_one_fragment(tmp_path):
     source = make_video(tmp_path / "a.avi", codec="mpeg4", frames=30, extra=["-bf", "2"])
     record = leave_in_place(source)
     assert (record.init_size, record.source) == (0, str(source))
-    assert record.fragments == (Fragment(0, source.stat().st_size, 30),)
+    assert [*record.fragments] == [Fragment(0, source.stat().st_size, 30)]
     index = Index.build(tmp_path, {"a": record})
     clip = read_clip(index, 0, np.array([20, 5]))
     assert clip.data.tobytes() == source.read_bytes()
