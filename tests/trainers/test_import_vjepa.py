@@ -129,6 +129,16 @@ def test_an_imported_file_can_start_a_run(tmp_path, capsys):
     assert torch.equal(backbone.state_dict()["blocks.1.self_attention.out_proj.weight"], theirs)
 
 
+@pytest.mark.parametrize("shape", [(), (128, C), (0, 128, C)])
+@pytest.mark.parametrize("key", ["pos_embed", "patch_embed.proj.bias"])
+def test_tensors_with_other_axes_are_refused_in_one_line(tmp_path, key, shape):
+    parts = checkpoint()
+    parts["target_encoder"][f"module.backbone.{key}"] = torch.zeros(shape)
+    torch.save(parts, tmp_path / "original.pth.tar")
+    with pytest.raises(UserError, match=r"original\.pth\.tar: .*shape"):
+        import_checkpoint.main([str(tmp_path / "original.pth.tar"), "--from", "vjepa", "--out", str(tmp_path / "o.pt")])
+
+
 def test_sizes_match_the_published_encoders(monkeypatch):
     """A block has 12 C^2 weights and 13 C norms and biases."""
     monkeypatch.undo()

@@ -47,6 +47,9 @@ def main(argv: list[str]) -> None:
         checkpoint.require_finite({key: state[key] for key in imported.used}, "the state dict")
     except UserError as error:
         raise UserError(f"{args.checkpoint}: {error}") from None
+    except (IndexError, TypeError, ValueError, RuntimeError) as error:  # of tensors with other axes than the original's
+        what = f"its tensors do not have the shapes of {args.system}'s ({' '.join(str(error).split())})"
+        raise UserError(f"{args.checkpoint}: {what}; choose another --from") from error
     config = imported.config
     outputs = net.linear.out_features if config.task == "recognition" and isinstance(net, Classifier) else 0
     content = {

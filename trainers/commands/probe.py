@@ -5,6 +5,7 @@ backbone with random weights.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,8 +16,7 @@ from configs.words import counted
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import write_json
 from dali_pipelines.store.storage import joined
-from dali_pipelines.tasks.recognition import MOST_CLIPS, Test
-from dali_pipelines.tasks.recognition import Config as ClipsConfig
+from dali_pipelines.tasks.recognition import MOST_CLIPS
 from nets.backbones import create
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import start
@@ -46,18 +46,13 @@ def main(argv: list[str]) -> None:
         raise UserError(f"no run at {args.work_dir}; make one with clipfeed pretrain --work-dir")
     weights = read(args.work_dir)
     assert weights.config is not None
-    config, clip = weights.config, weights.clip
+    config, views = weights.config, weights.views()
     root = args.data_dir or config.data.root
     lists = [joined(root, name) for name in (args.train, args.test)]
     datasets = [open_dataset(root, lists[part], labeled=True, others=[lists[1 - part]]) for part in (0, 1)]
     train, test = (dataset.index for dataset in datasets)
-    clips = ClipsConfig(
-        num_frames=args.frames or clip["num_frames"],
-        stride=args.stride,
-        size=clip["size"],
-        normalization=clip["normalization"],
-        test=Test(clips=args.clips, short_side=round(clip["size"] * 8 / 7)),  # 128 for 112
-    )
+    test_views = replace(views.test, clips=args.clips, crops="center")
+    clips = replace(views, num_frames=args.frames or views.num_frames, stride=args.stride, test=test_views)
     with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         torch.manual_seed(config.seed)
         random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
