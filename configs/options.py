@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from configs.convert import LARGEST
@@ -38,19 +39,16 @@ def require_recipe(args: argparse.Namespace) -> None:
 
 def whole_number(least: int, most: int = LARGEST) -> Callable[[str], int]:
     """Return the `type` of an option that takes whole numbers of a range."""
-    return _of_range(int, "whole number", least, most)
+    return partial(_in_range, int, "whole number", least, most)
 
 
 def number(least: float) -> Callable[[str], float]:
     """Return the `type` of an option that takes numbers from `least` on."""
-    return _of_range(float, "number", least, LARGEST)
+    return partial(_in_range, float, "number", least, LARGEST)
 
 
-def _of_range(kind: Callable[[str], Number], words: str, least: Number, most: Number) -> Callable[[str], Number]:
-    def convert(text: str) -> Number:
-        with suppress(ValueError):
-            if least <= (value := kind(text)) <= most:
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} is no {words} from {least} to {most}")
-
-    return convert
+def _in_range(kind: Callable[[str], Number], words: str, least: Number, most: Number, text: str) -> Number:
+    with suppress(ValueError):
+        if least <= (value := kind(text)) <= most:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no {words} from {least} to {most}")
