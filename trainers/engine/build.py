@@ -20,14 +20,14 @@ from trainers.engine.distributed import Ranks
 from trainers.engine.identity import ROWS, dataset_facts, options, versions
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.online import OnlineProbe
-from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
+from trainers.engine.optimizers import find_optimizer, make_optimizer
 from trainers.engine.run import Run
 
 
 def check_recipe(config: Config) -> None:
     """Check a recipe without its dataset. UserError for unknown names, or a learning rate below its minimum."""
     look_up(config.backbone, backbones.BACKBONES, key="backbone", takes=())
-    look_up(config.optim.name, OPTIMIZERS, key="optim.name", takes=("groups", "optim"))
+    find_optimizer(config.optim.name)
     for name in config.train.loggers:
         look_up(name, LOGGERS, key="train.loggers", takes=("config", "first_step"))
     lr, least = config.optim.lr, config.schedule.min_lr
