@@ -108,7 +108,7 @@ class Program:
         for view in self.views:
             for operation in view.operations[1:steps]:
                 assert isinstance(operation, ClipOperation)
-                made: object = operation.host(pixels[view.places], plan, view)  # type: ignore[func-returns-value]
+                made: object = operation.host(pixels[view.places], plan, view)
                 if made is not None:  # a new clip, which would be lost
                     what = f"host of {type(operation).__name__} in {type(operation).__module__}"
                     raise UserError(f"{what} returned {type(made).__name__}: it must change its clip in place")
