@@ -18,7 +18,7 @@ TRUST = "CLIPFEED_TRUST"
 """Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 
 PARTS = {"data": ("Config", "plan", "program", "batch_schema"), "net": ("METRIC", "Config", "build")}
-"""Names that the two sides of a task must define."""
+"""Names that `data` and `net` must define in a task of another package."""
 CALLS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "data": {
         "plan": ("video", "rng", "cfg"),
@@ -29,7 +29,7 @@ CALLS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "net": {"build": ("backbone", "schema", "cfg")},
 }
-"""The functions of each side that a task has or may have, with what they are called with."""
+"""The functions that `data` and `net` have or may have, with what they are called with."""
 
 _named: set[str] = set()
 """Packages that the user's own recipes have named."""
@@ -68,13 +68,13 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
     dotted = "." in name and "/" not in name
     module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
     if module is not None:
-        if missing := [word for word in PARTS.get(part, ()) if not hasattr(module, word)]:
+        if dotted and (missing := [word for word in PARTS[part] if not hasattr(module, word)]):
             raise UserError(f"{module.__file__} lacks {', '.join(missing)}, which a task needs: see docs/extending.md")
-        if not getattr(getattr(module.Config, "__dataclass_params__", None), "frozen", False):
+        if dotted and not getattr(getattr(module.Config, "__dataclass_params__", None), "frozen", False):
             raise UserError(
                 f"{module.__file__}: Config must be a frozen dataclass: put @dataclass(frozen=True) above it"
             )
-        for function, takes in CALLS.get(part, {}).items():
+        for function, takes in CALLS[part].items() if dotted else ():
             if hasattr(module, function):
                 require_takes(getattr(module, function), function, takes, f"{module.__file__}: {function}")
         return module

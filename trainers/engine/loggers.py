@@ -142,7 +142,11 @@ class WeightsAndBiases:
         work_dir = Path(config.work_dir).resolve()
         name = hashlib.sha256(str(work_dir).encode()).hexdigest()[:16]
         self._image = wandb.Image
-        self._run = wandb.init(dir=work_dir, id=name, name=work_dir.name, resume="allow", config=asdict(config))
+        try:
+            self._run = wandb.init(dir=work_dir, id=name, name=work_dir.name, resume="allow", config=asdict(config))
+        except wandb.errors.Error as error:  # as in a job without a key
+            way_out = "run `wandb login`, set WANDB_MODE=offline, or leave it out"
+            raise UserError(f"train.loggers: wandb does not start: {error}; {way_out}") from error
         self._run.define_metric("*", step_metric="step")
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:

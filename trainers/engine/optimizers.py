@@ -75,7 +75,7 @@ OPTIMIZERS: dict[str, Callable[[Groups, Optim], Optimizer]] = {"sgd": sgd, "adam
 def find_optimizer(name: str) -> Callable[[Groups, Optim], Optimizer]:
     """Return the function that makes a recipe's optimizer; UserError for an unknown name, or one of other arguments."""
     make = look_up(name, OPTIMIZERS, key="optim.name", takes=("groups", "optim"))
-    if make.__module__.startswith("torch."):
+    if str(getattr(make, "__module__", "")).startswith("torch."):
         raise UserError(
             f"optim.name: {name} does not read a recipe's optim section: write a function of (groups, optim) that "
             "calls it, as in docs/extending.md"
