@@ -98,7 +98,7 @@ def look_up(name: str, table: Mapping[str, T], *, key: str, takes: Sequence[str]
     module = _import(path)
     if module is None:
         raise UserError(f"{key}: cannot import {path} of {name!r}; {PLACE}")
-    if not hasattr(module, attribute):
+    if not hasattr(module, attribute) and not _import(name):  # a module, if it is one, is refused below
         raise UserError(f"{key}: {path} has no {attribute!r}{nearest(attribute, dir(module))}")
     found: T = getattr(module, attribute)
     if not callable(found):

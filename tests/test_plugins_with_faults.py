@@ -289,6 +289,13 @@ def test_a_name_that_is_not_callable_is_refused():
         look_up("os.path", {}, key="backbone")
 
 
+def test_a_module_that_nobody_has_imported_is_refused_as_one(package):
+    """The message said that there is no such name."""
+    (package / "parts.py").write_text("")
+    with pytest.raises(UserError, match=r"^backbone: own_pkg\.parts is of type module; give a function or class"):
+        look_up("own_pkg.parts", {}, key="backbone")
+
+
 def test_a_backbone_without_a_size_is_refused():
     with pytest.raises(UserError, match=r"torch\.nn\.Identity returned Identity without out_channels and stride"):
         backbones.create("torch.nn.Identity")
@@ -368,6 +375,18 @@ def test_an_optimizer_without_the_given_groups_is_refused(package, body):
     (package / "parts.py").write_text(f"import torch\ndef own(groups, optim):\n    {body}\n")
     with pytest.raises(UserError, match=r"own_pkg\.parts\.own returned (SGD|int); a torch\.optim\.Optimizer of all"):
         make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own", decay_norms_and_biases=False))
+
+
+def test_an_optimizer_whose_step_needs_a_closure_is_refused(package):
+    """It ended in a traceback at the first step."""
+    (package / "parts.py").write_text(
+        "import torch\nclass Lbfgs(torch.optim.SGD):\n    def step(self, closure): ...\n"
+        "def own(groups, optim): return Lbfgs(groups, lr=1.0)\n"
+    )
+    with pytest.raises(
+        UserError, match=r"^optim\.name: step of own_pkg\.parts\.own is called as step\(\), and does not"
+    ):
+        make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own"))
 
 
 def test_an_optimizer_of_torch_itself_is_refused_before_the_dataset_is_opened():

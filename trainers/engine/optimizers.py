@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from configs.errors import UserError
 from configs.optim import Optim
-from configs.plugins import look_up
+from configs.plugins import look_up, require_takes
 from nets.backbones import Backbone
 
 Groups = list[dict[str, Any]]
@@ -123,6 +123,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
             f"optim.name: {optim.name} returned {type(optimizer).__name__}; a torch.optim.Optimizer of all groups that "
             "it was given is needed, whose lr_factor the training loop reads"
         )
+    require_takes(optimizer.step, "step", (), f"optim.name: step of {optim.name}")
     return optimizer
 
 
