@@ -13,7 +13,7 @@ from configs.nearest import nearest
 
 T = TypeVar("T")
 
-PLACE = "it must be installed, or its folder named in PYTHONPATH"
+PLACE = "it must be installed, or the folder that holds it named in PYTHONPATH"
 TRUST = "CLIPFEED_TRUST"
 """Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 

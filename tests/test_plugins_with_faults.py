@@ -324,16 +324,15 @@ def test_a_backbone_that_returns_no_feature_maps_is_refused(package, features, f
 def test_a_backbone_whose_features_contradict_its_stride_is_refused(package):
     """CtP looked at other places of the map than those of its boxes, and trained to its end."""
     (package / "parts.py").write_text(
-        "from nets.backbones import Backbone\nclass Own(Backbone):\n    out_channels, stride = 3, (1, 2, 2)\n"
-        "    def forward(self, x): return x[:, :, ::1, ::2, ::self.step]\n"
+        "from nets.backbones import Backbone\nclass Right(Backbone):\n    out_channels, stride = 3, (1, 2, 2)\n"
+        "    def forward(self, x): return x[:, :, :, ::2, ::2]\n"
+        "class Wrong(Right):\n    def forward(self, x): return x[:, :, :, ::2, ::4]\n"
     )
-    net = backbones.create("own_pkg.parts.Own")
-    net.step = 2
-    assert net(torch.zeros(2, 3, 4, 9, 8)).shape == (2, 3, 4, 5, 4)
-    net.step = 4
-    message = "backbone: own_pkg.parts.Own returned a feature map of (4, 5, 2) for clips of (4, 9, 8), which its stride"
-    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
-        net(torch.zeros(2, 3, 4, 9, 8))
+    right, wrong = (backbones.create(f"own_pkg.parts.{name}") for name in ("Right", "Wrong"))
+    assert right(torch.zeros(2, 3, 4, 9, 8)).shape == (2, 3, 4, 5, 4)
+    message = "own_pkg.parts.Wrong returned a feature map of (4, 5, 2) for clips of (4, 9, 8), which its stride = (1, 2"
+    with pytest.raises(UserError, match=re.escape(message)):
+        wrong(torch.zeros(2, 3, 4, 9, 8))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ To add a task `x`, write three files and change nothing else; docs/extending.md 
 predicts", as in "VCOP: in which order three clips were shuffled": `clipfeed recipes` and `preview` print it.
 
 A task may also be a package of your own: `task: my_pkg.my_task` in a recipe uses `my_pkg/my_task/data.py` and
-`my_pkg/my_task/net.py` as the first two files. Install the package, or add its folder to PYTHONPATH.
+`my_pkg/my_task/net.py` as the first two files. Install the package, or add the folder that holds it to PYTHONPATH.
 """
 
 import math
