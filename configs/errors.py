@@ -22,6 +22,9 @@ LIMITS = {
 }
 """What to do when the system has no more of a resource."""
 
+UNMAPPED = "failed to map segment from shared object"
+"""In the ImportError of a library, such as torch, that the limit of address space leaves no room for."""
+
 DALI = "nvidia-dali-cuda130, which also runs without a GPU, or nvidia-dali-cuda120 beside a torch for CUDA 12"
 
 
@@ -76,10 +79,10 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup
         print("interrupted", file=sys.stderr)
         status = 130
-    except (UserError, OSError, MemoryError, ModuleNotFoundError, UnicodeEncodeError) as error:
+    except (UserError, OSError, MemoryError, ImportError, UnicodeEncodeError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(128 + signal.SIGPIPE)
-        if debug or (isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8"):
+        if debug or _is_a_bug(error):
             raise
         unnamed = isinstance(error, OSError) and error.errno and not error.filename  # of stdout, maybe
         message = f"cannot print the output: {error}" if unnamed and _output_is_lost() else _in_words(error)
@@ -111,6 +114,12 @@ def _check_arguments(argv: Sequence[str]) -> None:
             raise UserError(f"an argument is empty{after}; if a shell variable stands there, it is not set")
 
 
+def _is_a_bug(error: Exception) -> bool:
+    if isinstance(error, UnicodeEncodeError):
+        return error.encoding == "utf-8"
+    return type(error) is ImportError and UNMAPPED not in str(error)
+
+
 def _in_words(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):  # of a name, which Python writes as the locale tells it to
         letters = printable(error.object[error.start : error.end])
@@ -119,7 +128,12 @@ def _in_words(error: Exception) -> str:
         return f"{error}: {LIMITS[error.errno]}"
     if isinstance(error, MemoryError):  # of Python or NumPy, which says how much it wanted
         return f"{str(error) or 'out of memory'}: {LIMITS[errno.ENOMEM]}"
-    return how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return how_to_install(error)
+    if isinstance(error, ImportError):
+        (line,) = (line for line in str(error).splitlines() if UNMAPPED in line)  # NumPy writes a page around it
+        return f"{line}: {LIMITS[errno.ENOMEM]}"
+    return str(error)
 
 
 def _nobody_reads() -> bool:

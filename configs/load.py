@@ -124,13 +124,20 @@ def dump(config: Config) -> str:
     UserError for a value that YAML does not have, which only the default of a task of another package can be.
     """
     try:
-        return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return yaml.dump(_tree(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     except yaml.representer.RepresenterError as error:
         value = error.args[1]
         raise UserError(
             f"task {config.task}: a default of its Config is {value!r}, of type {type(value).__name__}, which no "
             "recipe can hold: write it as an int, float, str, bool, None, or a tuple of those"
         ) from None
+
+
+def _tree(value: Any) -> Any:
+    """Turn dataclasses into mappings of what their constructors take: they compute their other fields themselves."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: _tree(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+    return tuple(map(_tree, value)) if isinstance(value, tuple) else value
 
 
 def _read_yaml(text: str, source: str) -> Any:

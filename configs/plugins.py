@@ -13,12 +13,23 @@ from configs.nearest import nearest
 
 T = TypeVar("T")
 
-PLACE = "it must be installed, or its folder named in PYTHONPATH"
+PLACE = "it must be installed, or the folder that holds it named in PYTHONPATH"
 TRUST = "CLIPFEED_TRUST"
 """Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 
 PARTS = {"data": ("Config", "plan", "program", "batch_schema"), "net": ("METRIC", "Config", "build")}
 """Names that `data` and `net` must define in a task of another package."""
+CALLS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "data": {
+        "plan": ("video", "rng", "cfg"),
+        "program": ("cfg",),
+        "batch_schema": ("cfg",),
+        "min_frames": ("cfg",),
+        "annotate": ("plan", "cfg"),
+    },
+    "net": {"build": ("backbone", "schema", "cfg")},
+}
+"""The functions that `data` and `net` have or may have, with what they are called with."""
 
 _named: set[str] = set()
 """Packages that the user's own recipes have named."""
@@ -51,7 +62,8 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
     """Import one side of a task: `package.name`, or `name.part` if the name has a dot.
 
     A task of another package is a folder with data.py, net.py and its recipes. UserError if there is no such module, it
-    lacks one of `PARTS`, or its `Config` cannot be one: settings are keys of caches.
+    lacks one of `PARTS`, one of `CALLS` takes other arguments, or its `Config` cannot be one: settings are keys of
+    caches.
     """
     dotted = "." in name and "/" not in name
     module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
@@ -62,6 +74,9 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
             raise UserError(
                 f"{module.__file__}: Config must be a frozen dataclass: put @dataclass(frozen=True) above it"
             )
+        for function, takes in CALLS[part].items() if dotted else ():
+            if hasattr(module, function):
+                require_takes(getattr(module, function), function, takes, f"{module.__file__}: {function}")
         return module
     if dotted:
         raise UserError(f"task {name!r}: cannot import {name}.{part}; {PLACE}, with data.py and net.py in it")
@@ -83,20 +98,25 @@ def look_up(name: str, table: Mapping[str, T], *, key: str, takes: Sequence[str]
     module = _import(path)
     if module is None:
         raise UserError(f"{key}: cannot import {path} of {name!r}; {PLACE}")
-    if not hasattr(module, attribute):
+    if not hasattr(module, attribute) and not _import(name):  # a module, if it is one, is refused below
         raise UserError(f"{key}: {path} has no {attribute!r}{nearest(attribute, dir(module))}")
     found: T = getattr(module, attribute)
     if not callable(found):
         raise UserError(f"{key}: {name} is of type {type(found).__name__}; give a function or class")
     if takes is not None:
-        try:
-            inspect.signature(found).bind(*takes)
-        except TypeError as error:
-            called = f"{attribute}({', '.join(takes)})"
-            raise UserError(f"{key}: {name} is called as {called}, and does not fit that: {error}") from None
-        except ValueError:  # some functions written in C do not say what they take
-            pass
+        require_takes(found, attribute, takes, f"{key}: {name}")
     return found
+
+
+def require_takes(function: object, name: str, takes: Sequence[str], who: str) -> None:
+    """Raise UserError, which begins with `who`, unless a function can be called with what `takes` names."""
+    try:
+        inspect.signature(function).bind(*takes)  # type: ignore[arg-type]  # or else this is a TypeError
+    except TypeError as error:
+        called = f"{name}({', '.join(takes)})"
+        raise UserError(f"{who} is called as {called}, and does not fit that: {error}") from None
+    except ValueError:  # some functions written in C do not say what they take
+        pass
 
 
 def _import(name: str) -> ModuleType | None:

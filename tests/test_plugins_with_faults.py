@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs.errors import UserError, how_to_install
-from configs.load import load, parse
+from configs.load import dump, load, parse
 from configs.optim import Optim
 from configs.plugins import look_up
 from dali_pipelines.loader import ClipLoader
@@ -29,6 +29,12 @@ pytestmark = pytest.mark.slow
 MIRROR = new_files(ROOT / "docs" / "extending.md")["dali_pipelines/tasks/mirror.py"]
 FEWEST = "def min_frames(cfg):\n    2\n\n\ndef program("
 OUTSIDE = "frames of plan go from -1 to 48; the video has 50 frames"
+OPERATION = """CropResize(cfg.size), Own())
+
+from dali_pipelines.pixels.color import Recolor
+
+class Own(Recolor):
+    def schema(self, *, views, frames): return KIND"""
 MADE = "the program makes float32 clips of 8 frames of 3 x 64 x 64"
 
 
@@ -78,6 +84,21 @@ def task(package: Path, *changes: tuple[str, str]) -> Task:
         ('((), "int64")', '((-1,), "int64")', "batch_schema says ((-1,), 'int64') of labels: give its shape and"),
         ('((), "int64")', '((), "complex64")', "batch_schema says ((), 'complex64') of labels: give its shape and"),
         ('"clips": (', '"videos": (', MADE + ", batch_schema says nothing"),
+        (
+            "CropResize(cfg.size))",
+            "CropResize(cfg.size), outputs={'videos': 1})",
+            "outputs of the program are videos: name one of them clips, which",
+        ),
+        (
+            "CropResize(cfg.size))",
+            OPERATION.replace("KIND", "{'gray': ((views), 'int64')}"),
+            "schema of an operation says (1, 'int64') of gray: give its shape and dtype, such as ((3,), ",
+        ),
+        (
+            "CropResize(cfg.size))",
+            OPERATION.replace("KIND", "{'order': ((views,), 'int64')}"),
+            "the loader has arrays named order: choose another name",
+        ),
         ('"float32"', '"uint8"', MADE + ", batch_schema says uint8 (3, 8, 64, 64)"),
         (
             "(3, cfg.num_frames, cfg.size, cfg.size)",
@@ -204,10 +225,6 @@ def test_settings_that_cannot_be_keys_of_a_cache_are_refused(package, decorated)
         ("size: int = 64.5", "plan.size: expected a whole number, got 64.5"),
         ("size: int = 64\n    more: Any = 1", "plan.more: expected typing.Any, which recipes do not support"),
         ("size: int = 64\n    more: dict = field(default_factory=dict)", "plan.more: expected <class 'dict'>, which"),
-        (
-            "size: int = 64\n    area: int = field(init=False, default=4096)",
-            "plan.area: no such key; plan has num_frames",
-        ),
     ],
 )
 def test_defaults_that_cannot_be_read_back_are_refused(package, field, fault):
@@ -218,6 +235,45 @@ def test_defaults_that_cannot_be_read_back_are_refused(package, field, fault):
     recipe = "task: own_pkg.task\nbackbone: r3d_tiny\nwork_dir: w\ndata: {root: d}\ntrain: {epochs: 1}\n"
     with pytest.raises(UserError, match=re.escape(f"a default of own_pkg.task: {fault}")):
         parse(recipe, source="x.yaml")
+
+
+def test_a_field_that_a_config_computes_is_no_key_of_a_recipe(package):
+    """It was written to the recipe saved with the weights, which could not be read back."""
+    computed = (
+        "size: int = 64\n    area: int = field(init=False)\n\n"
+        "    def __post_init__(self):\n        object.__setattr__(self, 'area', self.size**2)"
+    )
+    task(package, ("import dataclass", "import dataclass, field"), ("size: int = 64", computed))
+    write_net(package, "None")
+    recipe = "task: own_pkg.task\nbackbone: r3d_tiny\nwork_dir: w\ndata: {root: d}\ntrain: {epochs: 1}\n"
+    config = parse(recipe + "plan: {size: 32}", source="x.yaml")
+    assert config.plan.area == 32**2
+    assert parse(dump(config), source="again.yaml") == config
+    with pytest.raises(UserError, match=r"plan\.area: no such key; plan has num_frames, size$"):
+        parse(recipe + "plan: {area: 9}", source="x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "called"),
+    [
+        ("def plan(video: VideoInfo, rng: np.random.Generator, cfg", "def plan(video, cfg", "plan(video, rng, cfg)"),
+        ("def program(cfg: Config)", "def program()", "program(cfg)"),
+        ("def annotate(", "def annotate(video, ", "annotate(plan, cfg)"),
+    ],
+)
+def test_a_function_of_a_task_that_takes_other_arguments_is_named(package, old, new, called):
+    """It ended in a traceback, one of plan in that of a worker process."""
+    message = f"{package / 'task' / 'data.py'}: {called.partition('(')[0]} is called as {called}, and does not fit"
+    with pytest.raises(UserError, match=re.escape(message)):
+        task(package, (old, new))
+
+
+def test_a_network_side_that_takes_other_arguments_is_named(package):
+    file = write_net(package, "None")
+    file.write_text(file.read_text().replace("build(backbone, schema, cfg)", "build(backbone, cfg)"))
+    message = f"{file}: build is called as build(backbone, schema, cfg), and does not fit that: too many positional"
+    with pytest.raises(UserError, match=re.escape(message)):
+        net_module("own_pkg.task")
 
 
 def test_a_wrong_import_in_a_task_names_its_file(package):
@@ -231,6 +287,13 @@ def test_a_wrong_import_in_a_task_names_its_file(package):
 def test_a_name_that_is_not_callable_is_refused():
     with pytest.raises(UserError, match=r"backbone: os\.path is of type module; give a function or class"):
         look_up("os.path", {}, key="backbone")
+
+
+def test_a_module_that_nobody_has_imported_is_refused_as_one(package):
+    """The message said that there is no such name."""
+    (package / "parts.py").write_text("")
+    with pytest.raises(UserError, match=r"^backbone: own_pkg\.parts is of type module; give a function or class"):
+        look_up("own_pkg.parts", {}, key="backbone")
 
 
 def test_a_backbone_without_a_size_is_refused():
@@ -256,6 +319,20 @@ def test_a_backbone_that_returns_no_feature_maps_is_refused(package, features, f
     message = re.escape(f"backbone: own_pkg.parts.Own returned {fault}; (B, C, T', H', W') is needed")
     with pytest.raises(UserError, match=f"^{message}, without pooling, where C is out_channels = 3$"):
         net(torch.zeros(2, 3, 4, 8, 8))
+
+
+def test_a_backbone_whose_features_contradict_its_stride_is_refused(package):
+    """CtP looked at other places of the map than those of its boxes, and trained to its end."""
+    (package / "parts.py").write_text(
+        "from nets.backbones import Backbone\nclass Right(Backbone):\n    out_channels, stride = 3, (1, 2, 2)\n"
+        "    def forward(self, x): return x[:, :, :, ::2, ::2]\n"
+        "class Wrong(Right):\n    def forward(self, x): return x[:, :, :, ::2, ::4]\n"
+    )
+    right, wrong = (backbones.create(f"own_pkg.parts.{name}") for name in ("Right", "Wrong"))
+    assert right(torch.zeros(2, 3, 4, 9, 8)).shape == (2, 3, 4, 5, 4)
+    message = "own_pkg.parts.Wrong returned a feature map of (4, 5, 2) for clips of (4, 9, 8), which its stride = (1, 2"
+    with pytest.raises(UserError, match=re.escape(message)):
+        wrong(torch.zeros(2, 3, 4, 9, 8))
 
 
 @pytest.mark.parametrize(
@@ -299,6 +376,24 @@ def test_an_optimizer_without_the_given_groups_is_refused(package, body):
         make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own", decay_norms_and_biases=False))
 
 
+def test_an_optimizer_whose_step_needs_a_closure_is_refused(package):
+    """It ended in a traceback at the first step."""
+    (package / "parts.py").write_text(
+        "import torch\nclass Lbfgs(torch.optim.SGD):\n    def step(self, closure): ...\n"
+        "def own(groups, optim): return Lbfgs(groups, lr=1.0)\n"
+    )
+    with pytest.raises(
+        UserError, match=r"^optim\.name: step of own_pkg\.parts\.own is called as step\(\), and does not"
+    ):
+        make_optimizer(torch.nn.Linear(2, 2), Optim(name="own_pkg.parts.own"))
+
+
+def test_an_optimizer_of_torch_itself_is_refused_before_the_dataset_is_opened():
+    """It took the recipe's section for its learning rate, and ended in a traceback."""
+    with pytest.raises(UserError, match=r"^optim\.name: torch\.optim\.AdamW does not read a recipe's optim section"):
+        check_recipe(load("ctp/demo", ["optim.name=torch.optim.AdamW"]))
+
+
 def test_a_network_without_parameters_is_refused():
     with pytest.raises(UserError, match=r"^the network has no parameters to train"):
         make_optimizer(torch.nn.Linear(2, 2).requires_grad_(False), Optim())
@@ -312,6 +407,18 @@ def test_a_logger_that_lacks_a_method_is_refused(package, tmp_path):
     config = load("ctp/demo", [f"work_dir={tmp_path}", "train.loggers=[csv, own_pkg.parts.Mute]"])
     message = r"^train\.loggers: own_pkg\.parts\.Mute returned Mute without add_image and close; docs"
     with pytest.raises(UserError, match=message):
+        open_loggers(config, first_step=0)
+
+
+def test_a_logger_whose_method_takes_other_arguments_is_refused_before_the_first_step(package, tmp_path):
+    """The run ended in a traceback at the first line of its log."""
+    (package / "parts.py").write_text(
+        "class Own:\n    def __init__(self, config, first_step): ...\n    def add_scalars(self, values, step): ...\n"
+        "    def add_image(self, name, image, step): ...\n    def close(self): ...\n"
+    )
+    config = load("ctp/demo", [f"work_dir={tmp_path}", "train.loggers=[own_pkg.parts.Own]"])
+    message = "train.loggers: add_scalars of own_pkg.parts.Own is called as add_scalars(group, values, step), and does"
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         open_loggers(config, first_step=0)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
-from configs.errors import require
+from configs.errors import UserError, require
 from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_each, decode_rgb
 from dali_pipelines.pixels.normalize import normalize
@@ -108,7 +108,10 @@ class Program:
         for view in self.views:
             for operation in view.operations[1:steps]:
                 assert isinstance(operation, ClipOperation)
-                operation.host(pixels[view.places], plan, view)
+                made: object = operation.host(pixels[view.places], plan, view)
+                if made is not None:  # a new clip, which would be lost
+                    what = f"host of {type(operation).__name__} in {type(operation).__module__}"
+                    raise UserError(f"{what} returned {type(made).__name__}: it must change its clip in place")
         return pixels
 
     def dali(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:

@@ -22,7 +22,7 @@ To add a task `x`, write three files and change nothing else; docs/extending.md 
 predicts", as in "VCOP: in which order three clips were shuffled": `clipfeed recipes` and `preview` print it.
 
 A task may also be a package of your own: `task: my_pkg.my_task` in a recipe uses `my_pkg/my_task/data.py` and
-`my_pkg/my_task/net.py` as the first two files. Install the package, or add its folder to PYTHONPATH.
+`my_pkg/my_task/net.py` as the first two files. Install the package, or add the folder that holds it to PYTHONPATH.
 """
 
 import math
@@ -171,15 +171,8 @@ def _batch_schema(name: str, cfg: Any) -> Schema:
     schema: Schema = _returned(name, "batch_schema", module.batch_schema(cfg), dict)
     sizes = dict[str, int]()
     for array, kind in schema.items():
-        try:
-            shape, dtype = kind
-            sides, number = [*map(operator.index, shape)], np.dtype(dtype)
-        except (TypeError, ValueError):
-            sides, number = [-1], np.dtype(object)  # refused below
-        if min(sides, default=0) < 0 or number.kind not in "biuf":
-            way_out = 'give its shape and dtype, such as ((3,), "int64")'
-            raise UserError(f"{module.__file__}: batch_schema says {kind!r} of {array}: {way_out}")
-        sizes[array] = math.prod(sides) * number.itemsize
+        shape, dtype = _checked(array, kind, f"{module.__file__}: batch_schema")
+        sizes[array] = math.prod(shape) * dtype.itemsize
     if sum(sizes.values()) > LARGEST_SAMPLE:
         most = max(sizes, key=sizes.__getitem__)
         raise UserError(
@@ -189,16 +182,36 @@ def _batch_schema(name: str, cfg: Any) -> Schema:
     return schema
 
 
+def _checked(array: str, kind: Any, who: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Return an array's shape and dtype; UserError, which begins with `who` says it, unless `kind` is these two."""
+    try:
+        shape, dtype = kind
+        sides, number = tuple(map(operator.index, shape)), np.dtype(dtype)
+    except (TypeError, ValueError):
+        sides, number = (-1,), np.dtype(object)  # refused below
+    if min(sides, default=0) < 0 or number.kind not in "biuf":
+        raise UserError(f'{who} says {kind!r} of {array}: give its shape and dtype, such as ((3,), "int64")')
+    return sides, number
+
+
 @lru_cache(maxsize=16)
 def _plan_schema(name: str, cfg: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     program, labels, where = _program(name, cfg), Task(name, cfg).labels, task_module(name).__file__
     own = program.schema()
+    schema = {
+        key: _checked(key, kind, f"{where}: schema of an operation" if key in own else where or "")
+        for key, kind in {"frames": ((program.frames,), "int32"), **own, **labels}.items()
+    }
     of_operations = {key for key in own.keys() & labels.keys() if tuple(own[key]) != tuple(labels[key])}
-    for who, taken in (("loader", RESERVED & labels.keys()), ("program", of_operations)):
+    for who, taken in (("loader", RESERVED & {*own, *labels}), ("program", of_operations)):
         if taken:
-            names = ", ".join(sorted(taken))
-            raise UserError(f"{where}: the {who} has arrays named {names}: choose another name in batch_schema")
+            raise UserError(f"{where}: the {who} has arrays named {', '.join(sorted(taken))}: choose another name")
     inputs, views, side = Task(name, cfg).batch_schema, iter(program.views), program.size
+    if "clips" not in program.outputs:
+        raise UserError(
+            f"{where}: outputs of the program are {', '.join(program.outputs)}: name one of them clips, which the "
+            "backbone is used on after training"
+        )
     for output, count in program.outputs.items():
         frames, (shape, dtype) = sum(next(views).length for _ in range(count)), inputs.get(output, ((), "nothing"))
         laid_out = len(shape) >= 4 and (math.prod(shape[:-4]) * shape[-3], shape[-4], *shape[-2:])
@@ -207,5 +220,4 @@ def _plan_schema(name: str, cfg: Any) -> dict[str, tuple[tuple[int, ...], np.dty
             raise UserError(
                 f"{where}: the program makes {made}, batch_schema says {dtype} {tuple(shape) or ''}".rstrip()
             )
-    schema: Schema = {"frames": ((program.frames,), "int32"), **own, **labels}
-    return {key: (tuple(shape), np.dtype(dtype)) for key, (shape, dtype) in schema.items()}
+    return schema

@@ -96,12 +96,18 @@ def create(
     return backbone
 
 
-def _check_features(name: str, backbone: Backbone, clips: object, features: Tensor) -> None:
-    """Raise UserError unless a backbone of another package returns feature maps with its `out_channels`."""
+def _check_features(name: str, backbone: Backbone, inputs: tuple[Tensor, ...], features: Tensor) -> None:
+    """Raise UserError unless a backbone of another package returns feature maps of its `out_channels` and `stride`."""
     shape = tuple(getattr(features, "shape", ()))
     if len(shape) != 5 or shape[1] != backbone.out_channels:
         found = f"features of shape {shape}" if shape else type(features).__name__
         raise UserError(
             f"backbone: {name} returned {found}; (B, C, T', H', W') is needed, without pooling, where C is "
             f"out_channels = {backbone.out_channels}"
+        )
+    sides = zip(inputs[0].shape[2:], shape[2:], backbone.stride, strict=True)
+    if any(found not in (side // stride, -(-side // stride)) for side, found, stride in sides):
+        raise UserError(
+            f"backbone: {name} returned a feature map of {shape[2:]} for clips of {tuple(inputs[0].shape[2:])}, which "
+            f"its stride = {tuple(backbone.stride)} does not lead to"
         )

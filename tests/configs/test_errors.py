@@ -89,6 +89,29 @@ def test_a_lack_of_memory_is_one_line_with_a_way_out(monkeypatch, capsys, fail, 
     assert re.fullmatch(rf"error: {wanted}.*: raise the limit .*, or use fewer workers and smaller batches", line)
 
 
+@pytest.mark.parametrize(
+    ("main", "library"),
+    [
+        ("import torch", "libtorch_cpu.so"),
+        ("raise ImportError('advice\\nlibopenblas.so: failed to map segment from shared object\\n')", "libopenblas.so"),
+    ],
+)
+def test_a_library_that_does_not_fit_into_the_address_space_is_one_line(main, library):
+    """The import of torch ended in a traceback; NumPy writes a page of advice around the line of the loader."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+    script = f"{limit}from configs.errors import run_cli\ndef main(argv): {main}\nrun_cli(main)"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {library}: failed to map segment from shared object: raise the limit of the shell")
+
+
+def test_an_error_of_an_import_in_the_code_shows_its_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["clipfeed"])
+    with pytest.raises(ImportError, match="cannot import name 'no_such_name'"):
+        run_cli(lambda argv: exec("from os import no_such_name"))
+
+
 @pytest.mark.parametrize("options", [[], ["-u"]])
 @pytest.mark.parametrize("lines", [1, 10000])  # at the end, and when the buffer is full
 def test_an_output_that_cannot_be_written_is_named(monkeypatch, lines, options):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dali_pipelines import progress
 from trainers.evaluation import attentive, linear
 from trainers.evaluation.attentive import AttentiveClassifier, fit
 from trainers.evaluation.features import Features
@@ -117,3 +118,12 @@ def test_few_samples_are_enough_to_fit(labels):
     x = torch.randn(len(labels), 3, 8, generator=torch.Generator().manual_seed(0))
     found = fit(x, torch.tensor(labels), classes=4)(torch.randn(20, 5, 8))
     assert set(found.tolist()) <= set(labels)
+
+
+def test_each_fit_shows_its_progress(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    x, y = hidden(60)
+    fit(x, y, classes=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * 60  # the only setting, then all videos: 60 epochs of one batch each
+    assert lines[-1].startswith("attentive probe, lr 0.003, weight decay 0.01 60/60, 00:0")

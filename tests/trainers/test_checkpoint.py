@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -51,6 +52,14 @@ def test_saving_and_loading_keeps_the_content(folder):
 def test_the_file_loads_without_running_code_in_it(folder):
     raw = torch.load(checkpoint.path_of(folder, 30), weights_only=True)
     assert raw["format"] == checkpoint.FORMAT
+
+
+def test_content_that_could_not_be_read_back_is_refused_at_once(folder):
+    """An optimizer of another package may keep NumPy's arrays: the run was saved, and could not go on."""
+    moments = {"optimizer": {"state": {0: {"norms": np.zeros(2)}}}}
+    with pytest.raises(UserError, match=r"^the state of the network or the optimizer holds objects of numpy.*, and no"):
+        checkpoint.save(folder, 40, content(40) | moments, keep=3)
+    assert files(folder) == ["step_00000010.pt", "step_00000020.pt", "step_00000030.pt"]
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=6, unique=True), st.integers(1, 4))

@@ -55,18 +55,21 @@ def test_a_rank_that_the_world_has_not_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("environment", "local_rank"),
+    ("environment", "gpus", "local_rank"),
     [
-        ({}, 0),
-        ({"LOCAL_RANK": "1"}, 1),
-        ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "SLURM_LOCALID": "2"}, 1),
-        ({"WORLD_SIZE": "4", "RANK": "3", "SLURM_LOCALID": "1"}, 1),
-        ({"WORLD_SIZE": "4", "RANK": "3"}, None),
-        ({"SLURM_LOCALID": "1"}, 0),  # one of several runs of an srun, each alone
+        ({}, 4, 0),
+        ({"LOCAL_RANK": "1"}, 4, 1),
+        ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "SLURM_LOCALID": "2"}, 4, 1),
+        ({"WORLD_SIZE": "4", "RANK": "3", "SLURM_LOCALID": "1"}, 4, 1),
+        ({"WORLD_SIZE": "4", "RANK": "3", "SLURM_LOCALID": "1"}, 0, 1),
+        ({"WORLD_SIZE": "4", "RANK": "3", "SLURM_LOCALID": "1"}, 1, None),  # --gpus-per-task=1
+        ({"WORLD_SIZE": "4", "RANK": "3"}, 4, None),
+        ({"SLURM_LOCALID": "1"}, 4, 0),  # one of several runs of an srun, each alone
     ],
 )
-def test_the_gpu_of_a_rank_is_its_number_on_its_machine(environment, local_rank, monkeypatch):
+def test_the_gpu_of_a_rank_is_its_number_on_its_machine(environment, gpus, local_rank, monkeypatch):
     """Without LOCAL_RANK, all ranks of a machine took its first GPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "SLURM_LOCALID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

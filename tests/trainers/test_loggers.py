@@ -4,6 +4,7 @@ import sys
 import time
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -66,6 +67,15 @@ def test_missing_wandb_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"train.loggers: wandb is not installed: pip install wandb, or leave it out"):
         run(tmp_path, "--set", "train.loggers=[wandb]")
+
+
+def test_wandb_without_a_key_says_how_to_log_in(tmp_path, monkeypatch):
+    """A job without a terminal ended in a traceback of wandb."""
+    init = Mock(side_effect=ValueError("api_key not configured (no-tty)"))
+    wandb = SimpleNamespace(init=init, Image=None, errors=SimpleNamespace(Error=ValueError))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with pytest.raises(UserError, match=r"wandb does not start: api_key not .*\); run `wandb login`, set WANDB_MODE"):
+        loggers.WeightsAndBiases(load("ctp/demo", [f"work_dir={tmp_path}"]), 0)
 
 
 def test_wandb_gets_all_figures_in_one_run_across_a_resume(tmp_path, monkeypatch):

@@ -38,6 +38,14 @@ def test_a_run_without_its_metric_has_the_other_curves(tmp_path, capsys):
     assert Image.open(tmp_path / "loss.png").size == (960, 780)
 
 
+def test_tensorboard_is_named_only_where_it_was_a_logger(tmp_path, capsys):
+    run(work_dir(tmp_path))
+    assert "TensorBoard" not in capsys.readouterr().out
+    (tmp_path / "tensorboard").mkdir()
+    run(tmp_path)
+    assert capsys.readouterr().out.endswith(f"  TensorBoard   tensorboard --logdir {tmp_path}\n")
+
+
 def test_a_run_of_finetune_is_reported_by_its_accuracy(tmp_path, capsys):
     run(work_dir(tmp_path, recipe="recognition/demo", accuracy=0.5, chance=0.125))
     assert "  accuracy          0.50 ->     0.50\n  chance " in capsys.readouterr().out

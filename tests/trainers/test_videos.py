@@ -3,17 +3,20 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
 import pytest
 import torch
 
+from configs.errors import UserError
 from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.evaluation import clips_per_part
 from dali_pipelines.tasks.recognition import Config, Test
 from tests.helpers.ranks import ALONE
+from trainers.evaluation import videos
 from trainers.evaluation.videos import CHUNK, Views, per_video
 
 SIDE = 64
@@ -35,6 +38,17 @@ def output(views: Views, row: int) -> np.ndarray:
     found = views.outputs[row]
     assert found is not None
     return found
+
+
+def test_a_recipe_limits_the_time_of_a_sample_in_tests_too(vp9_store):
+    """A worker that hung in a validation or a test was waited for without end."""
+    data = Data(root=str(vp9_store.root), timeout_s=7)
+    with (
+        patch.object(videos, "ClipLoader", side_effect=UserError("made")) as made,
+        pytest.raises(UserError, match=r"^made$"),
+    ):
+        per_video(blocks, vp9_store, WINDOWS, ALONE, data, desc="test")
+    assert made.call_args.kwargs["timeout_s"] == 7
 
 
 def decoded(path: Path) -> np.ndarray:

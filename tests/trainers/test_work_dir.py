@@ -9,10 +9,10 @@ import torch
 
 from configs.errors import UserError
 from tests.helpers.loop import assert_same_weights, history, run, weights
-from tests.helpers.runs import write_recipe
+from tests.helpers.runs import ROOT, write_recipe
 from trainers.commands import pretrain
 from trainers.engine import checkpoint
-from trainers.engine.work_dir import locked, make_way, run_in
+from trainers.engine.work_dir import OF_A_RUN, locked, make_way, run_in
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,15 @@ def test_a_new_run_moves_old_files_aside(whole, tmp_path, capsys):
     assert [path.name for path in work_dir.glob("earlier_*")] == ["earlier_1"]
     newest = torch.load(work_dir / "checkpoints" / "step_00000004.pt", weights_only=True)
     assert newest["run"] == run_in(work_dir) == second
+
+
+def test_every_file_that_the_docs_name_is_moved_aside():
+    """The missing.csv of an earlier run stayed, as if it were of the new one."""
+    page = (ROOT / "docs" / "training.md").read_text()
+    table = page.partition("## What a run writes\n")[2].partition("\n## ")[0]
+    columns = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    named = {name.rstrip("/") for column in columns for name in re.findall("`(.+?)`", column)}
+    assert named - {"checkpoints/step_*.pt", "earlier_1"} == {*OF_A_RUN}
 
 
 def test_a_run_whose_folder_is_moved_saves_ends_and_resumes(whole, tmp_path, monkeypatch):

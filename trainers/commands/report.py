@@ -44,7 +44,8 @@ def main(argv: list[str]) -> None:
     print(f"  curves        {args.out}\n  checkpoints   {args.work_dir / 'checkpoints'}")
     if (picture := args.work_dir / RECONSTRUCTION).is_file():
         print(f"  clips         {picture}")
-    print(f"  TensorBoard   tensorboard --logdir {args.work_dir}")
+    if (args.work_dir / "tensorboard").is_dir():
+        print(f"  TensorBoard   tensorboard --logdir {args.work_dir}")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -1,5 +1,7 @@
 """Build the parts of a run from a recipe."""
 
+import os
+import shutil
 import warnings
 
 import torch
@@ -20,14 +22,17 @@ from trainers.engine.distributed import Ranks
 from trainers.engine.identity import ROWS, dataset_facts, options, versions
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.online import OnlineProbe
-from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
+from trainers.engine.optimizers import find_optimizer, make_optimizer
 from trainers.engine.run import Run
+
+COMPILERS = {"cpu": ("CXX", "g++"), "cuda": ("CC", "gcc", "clang")}
+"""The environment variable in which torch.compile looks for a compiler, and the names that it tries without it."""
 
 
 def check_recipe(config: Config) -> None:
     """Check a recipe without its dataset. UserError for unknown names, or a learning rate below its minimum."""
     look_up(config.backbone, backbones.BACKBONES, key="backbone", takes=())
-    look_up(config.optim.name, OPTIMIZERS, key="optim.name", takes=("groups", "optim"))
+    find_optimizer(config.optim.name)
     for name in config.train.loggers:
         look_up(name, LOGGERS, key="train.loggers", takes=("config", "first_step"))
     lr, least = config.optim.lr, config.schedule.min_lr
@@ -139,6 +144,8 @@ def wrap(net: Pretext, train: Train, ranks: Ranks) -> tuple[Pretext, nn.Module]:
         for parameter in net.parameters():  # `net.to` would fail if the network also has 2-D convolutions
             if parameter.ndim == 5:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    if train.compile:
+        _require_compiler(ranks.device)
     model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
     if ranks.world_size > 1:
         # A 1x1x1 kernel has the same memory order with several strides; DDP takes these for different orders.
@@ -147,6 +154,17 @@ def wrap(net: Pretext, train: Train, ranks: Ranks) -> tuple[Pretext, nn.Module]:
         ids = [ranks.device.index] if ranks.device.type == "cuda" else None
         model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
     return net, model
+
+
+def _require_compiler(device: torch.device) -> None:
+    """Raise UserError if torch.compile would find no compiler, which it says in a page at the first step."""
+    variable, *names = COMPILERS[device.type]
+    wanted = [os.environ[variable]] if os.environ.get(variable) else names
+    if not any(map(shutil.which, wanted)):
+        raise UserError(
+            f"train.compile needs a compiler, and there is no {' or '.join(wanted)}: install one, name it in the "
+            f"environment variable {variable}, or set train.compile=false"
+        )
 
 
 def ignored_options(train: Train, ranks: Ranks) -> list[str]:

@@ -58,13 +58,19 @@ def prune(folder: Path, step: int, *, keep: int) -> None:
 
 
 def write(target: Path, content: Mapping[str, Any]) -> None:
-    """Write one checkpoint atomically. OSError if that fails."""
-    with replacing(target) as part, part.open("wb") as file:
-        try:
-            torch.save(dict(content, format=FORMAT), file)
-        except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
-            hidden = error.__context__
-            raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
+    """Write one checkpoint atomically. OSError if that fails, UserError for content that `read` would refuse."""
+    with replacing(target) as part:
+        with part.open("wb") as file:
+            try:
+                torch.save(dict(content, format=FORMAT), file)
+            except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
+                hidden = error.__context__
+                raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
+        if objects := torch.serialization.get_unsafe_globals_in_checkpoint(part):
+            raise UserError(
+                f"the state of the network or the optimizer holds objects of {', '.join(objects)}, and no run could go "
+                "on from a checkpoint of it: keep tensors, numbers, text, lists and dicts alone there"
+            )
     sync(target.parent)
 
 

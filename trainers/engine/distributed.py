@@ -171,10 +171,15 @@ def start(device: str) -> Iterator[Ranks]:
 
 
 def _local_rank(world_size: int) -> int | None:
-    """Return this process's number on its machine; None if it has peers and no launcher says which it is."""
-    if "LOCAL_RANK" not in os.environ and world_size > 1:
-        return from_environment("SLURM_LOCALID", 0) if "SLURM_LOCALID" in os.environ else None
-    return from_environment("LOCAL_RANK", 0)
+    """Return this process's number on its machine; None if it has peers and no launcher says which it is.
+
+    Slurm's number is that of a GPU only if the task sees several: with --gpus-per-task=1, each sees its own as GPU 0.
+    """
+    if "LOCAL_RANK" in os.environ or world_size == 1:
+        return from_environment("LOCAL_RANK", 0)
+    if "SLURM_LOCALID" in os.environ and torch.cuda.device_count() != 1:
+        return from_environment("SLURM_LOCALID", 0)
+    return None
 
 
 def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:

@@ -20,7 +20,7 @@ from torch.utils.tensorboard.summary import hparams, scalar
 from torch.utils.tensorboard.summary import image as picture
 
 from configs.errors import UserError, shown
-from configs.plugins import look_up
+from configs.plugins import look_up, require_takes
 from configs.schema import Config
 from dali_pipelines.store.files import Appended, write_file
 from trainers.engine.identity import options
@@ -40,6 +40,10 @@ class Logger(Protocol):
 
     def close(self) -> None:
         """Write what is pending, and close."""
+
+
+METHODS = {"add_scalars": ("group", "values", "step"), "add_image": ("name", "image", "step"), "close": ()}
+"""The methods of `Logger`, with what they are called with."""
 
 
 class TensorBoard:
@@ -138,7 +142,11 @@ class WeightsAndBiases:
         work_dir = Path(config.work_dir).resolve()
         name = hashlib.sha256(str(work_dir).encode()).hexdigest()[:16]
         self._image = wandb.Image
-        self._run = wandb.init(dir=work_dir, id=name, name=work_dir.name, resume="allow", config=asdict(config))
+        try:
+            self._run = wandb.init(dir=work_dir, id=name, name=work_dir.name, resume="allow", config=asdict(config))
+        except wandb.errors.Error as error:  # as in a job without a key
+            way_out = "run `wandb login`, set WANDB_MODE=offline, or leave it out"
+            raise UserError(f"train.loggers: wandb does not start: {error}; {way_out}") from error
         self._run.define_metric("*", step_metric="step")
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
@@ -163,9 +171,11 @@ def open_loggers(config: Config, *, first_step: int) -> list[Logger]:
     kinds = {name: look_up(name, LOGGERS, key="train.loggers") for name in config.train.loggers}
     loggers = {name: kind(config, first_step) for name, kind in kinds.items()}
     for name, logger in loggers.items():
-        if missing := [method for method in ("add_scalars", "add_image", "close") if not hasattr(logger, method)]:
+        if missing := [method for method in METHODS if not hasattr(logger, method)]:
             raise UserError(
                 f"train.loggers: {name} returned {type(logger).__name__} without {' and '.join(missing)}; "
                 "docs/extending.md has an example"
             )
+        for method, takes in METHODS.items():
+            require_takes(getattr(logger, method), method, takes, f"train.loggers: {method} of {name}")
     return [*loggers.values()]

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from configs.errors import UserError
 from configs.optim import Optim
-from configs.plugins import look_up
+from configs.plugins import look_up, require_takes
 from nets.backbones import Backbone
 
 Groups = list[dict[str, Any]]
@@ -72,6 +72,17 @@ def lars(groups: Groups, optim: Optim) -> Optimizer:
 OPTIMIZERS: dict[str, Callable[[Groups, Optim], Optimizer]] = {"sgd": sgd, "adam": adam, "adamw": adamw, "lars": lars}
 
 
+def find_optimizer(name: str) -> Callable[[Groups, Optim], Optimizer]:
+    """Return the function that makes a recipe's optimizer; UserError for an unknown name, or one of other arguments."""
+    make = look_up(name, OPTIMIZERS, key="optim.name", takes=("groups", "optim"))
+    if str(getattr(make, "__module__", "")).startswith("torch."):
+        raise UserError(
+            f"optim.name: {name} does not read a recipe's optim section: write a function of (groups, optim) that "
+            "calls it, as in docs/extending.md"
+        )
+    return make
+
+
 def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
     """Build the recipe's optimizer over all trainable parameters.
 
@@ -104,7 +115,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
     ]
     if not groups:
         raise UserError("the network has no parameters to train")
-    optimizer = look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
+    optimizer = find_optimizer(optim.name)(groups, optim)
     theirs = optimizer.param_groups if isinstance(optimizer, Optimizer) else []
     trained = sum(len(group["params"]) for group in theirs)
     if trained < sum(map(len, members.values())) or not all("lr_factor" in group for group in theirs):
@@ -112,6 +123,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
             f"optim.name: {optim.name} returned {type(optimizer).__name__}; a torch.optim.Optimizer of all groups that "
             "it was given is needed, whose lr_factor the training loop reads"
         )
+    require_takes(optimizer.step, "step", (), f"optim.name: step of {optim.name}")
     return optimizer
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
-from dali_pipelines.datasets.fates import TOO_SHORT_FILE, UNREADABLE_FILE
+from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE
 from dali_pipelines.store.files import write_file
 
 CHECKPOINTS = "checkpoints"
@@ -34,6 +34,7 @@ OF_A_RUN = (
     "tensorboard",
     CONFIG,
     TOO_SHORT_FILE,
+    MISSING_FILE,
     UNREADABLE_FILE,
     NONFINITE,
     RECONSTRUCTION,

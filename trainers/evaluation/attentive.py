@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm
 
+from dali_pipelines.progress import bar
 from trainers.evaluation.features import probe_by
 from trainers.evaluation.linear import held_out_fifth
 
@@ -83,7 +84,7 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
         per_epoch = math.ceil(len(rows) / BATCH)
         epochs = max(EPOCHS, math.ceil(MIN_STEPS / per_epoch))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
-        for _ in range(epochs):
+        for _ in bar(range(epochs), desc=f"attentive probe, lr {lr:g}, weight decay {weight_decay:g}", leave=False):
             for batch in rows[torch.randperm(len(rows), generator=order)].split(BATCH):
                 optimizer.zero_grad()
                 cross_entropy(model(inputs[batch].float()), labels[batch]).backward()

@@ -69,6 +69,7 @@ def per_video(
         workers=data.workers,
         threads=data.threads,
         decoder=data.decoder,
+        timeout_s=data.timeout_s,
         shuffle=False,
     )
     mine: dict[int, np.ndarray] = {}

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from configs.errors import UserError
 from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pixels.blur import GaussianBlur
@@ -81,6 +82,19 @@ def test_operations_run_in_order_with_colors_per_frame(store):
             expected[view.places] = on_host(operation, expected[view.places], plan, view=view)
     np.testing.assert_array_equal(got, expected)
     assert (got[0] != got[1]).any()
+
+
+def test_an_operation_that_returns_a_new_clip_is_refused(store):
+    """The new clip was dropped: on a CPU, the operation did nothing."""
+
+    class Invert(Rot90):
+        def host(self, clip, plan, view):
+            return 255 - clip
+
+    clip, program = read_clip(store, 0, np.array([0, 1])), consecutive_views([2], CropBox(48), Invert())
+    plan = CropBox.arrays([(0, 16, 96, 96)], np.array([False]))
+    with pytest.raises(UserError, match=r"^host of Invert in tests.* returned ndarray: it must change its clip in pla"):
+        program.host(clip, plan, steps=2)
 
 
 def test_recolor_fused_with_the_cut_equals_recolor_alone(store):
