@@ -131,7 +131,9 @@ class Source:
             seconds = self.container.duration / av.time_base
         if not seconds:
             return None
-        lasts = end if matroska else end - begin  # Matroska states the end time, others the length
+        # Matroska states the end time, others the length, also of what comes before the first key frame.
+        start = begin if self.stream.start_time is None else float(self.stream.start_time * self.stream.time_base)
+        lasts = end if matroska else end - min(begin, start)
         is_short = lasts < seconds * (1 - MAX_MISSING)
         return f"the header says {seconds:.1f} s, {lasts:.1f} s decoded" if is_short else ""
 
