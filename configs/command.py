@@ -35,17 +35,18 @@ def usage() -> str:
 def main() -> None:
     """Run the command that the first argument names, with the others; exit with its status."""
     name, *rest = sys.argv[1:] or ["--help"]
+    if name not in COMMANDS:
+        run_cli(answer)
+    sys.argv = [f"clipfeed {name}", *rest]
+    run_command(COMMANDS[name][0])
+
+
+def answer(argv: list[str]) -> None:
+    """Print the usage or the version; UserError with the command that was meant if an argument asks for neither."""
+    name = argv[0] if argv else "--help"
     if name in ("-h", "--help"):
         print(usage())
     elif name == "--version":
         print(f"clipfeed {version('clipfeed')}")
-    elif name not in COMMANDS:
-        run_cli(unknown)
     else:
-        sys.argv = [f"clipfeed {name}", *rest]
-        run_command(COMMANDS[name][0])
-
-
-def unknown(argv: list[str]) -> None:
-    """Raise UserError with the command that was meant."""
-    raise UserError(f"no command {argv[0]!r}{nearest(argv[0], [*COMMANDS])}; `clipfeed --help` lists them")
+        raise UserError(f"no command {name!r}{nearest(name, [*COMMANDS])}; `clipfeed --help` lists them")

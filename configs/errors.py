@@ -73,7 +73,11 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         _require_folder()
         _check_arguments(argv)
-        status = main([arg for arg in argv if arg != "--debug"]) or 0
+        try:
+            status = main([arg for arg in argv if arg != "--debug"]) or 0
+        except SystemExit:  # of argparse, which has printed the help
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()  # here, where an error gets words
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup

@@ -1,5 +1,6 @@
 """Read the class of each video from its folder, its archive or a list."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from unicodedata import normalize
@@ -9,19 +10,21 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError, first_names, printable
 from configs.words import counted
-from dali_pipelines.datasets.classes import Listed, class_ids, classes_of_lists, numbered
+from dali_pipelines.datasets.classes import Listed, base_note, class_ids, classes_of_lists, numbered
 from dali_pipelines.datasets.formats import Reading, read_lists
 from dali_pipelines.datasets.formats.table import NEED
 from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import Names, encoding_hint, match
 
 COUNTS_ALIKE = 0.9  # a column is frame counts if so many are within 2 of the videos': tools count differently
+TIMES = "the list states times, which are not read: a video is taken whole; cut its parts into files of their own"
+"""A note; without the list's name, as `lists` writes the names alone to another file."""
 
 
 def read_labels(
     rule: str, names: Iterable[str], *, given: Mapping[str, str] | None = None
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return the class id of each name (-1: none) and the class names.
+) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
+    """Return the class id of each name (-1: none), the class names, and notes on the list.
 
     By `rule`, classes come from "folders" (the first level that is not a split), "none", or the path of a list with
     labels. `given` are labels that came with some of the videos: if there are any, "folders" uses them instead.
@@ -29,18 +32,18 @@ def read_labels(
     """
     names = list(names)
     if rule == "none":
-        return dict.fromkeys(names, -1), ()
+        return dict.fromkeys(names, -1), (), []
     if rule != "folders":
         return _labels_of_list(Path(rule), names)
     label_of: Mapping[str, str | None] = given or dict(zip(names, class_folder(names), strict=True))
     classes = tuple(sorted({label for label in label_of.values() if label is not None}))
     # A number is an id where it was given as the label; as the name of a folder it is a name, such as a date.
     ids, classes = class_ids(classes, base=0) if given else (numbered(classes), classes)
-    return {name: ids.get(label_of.get(name) or "", -1) for name in names}, classes
+    return {name: ids.get(label_of.get(name) or "", -1) for name in names}, classes, []
 
 
-def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return class ids and class names from a list that must label every name."""
+def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
+    """Return class ids, class names and notes from a list that must label every name."""
     if not path.is_file():
         raise UserError(f"--labels {str(path)!r}: no such file; give folders, none, or a list such as a CSV")
     lists = read_lists(path)
@@ -62,7 +65,14 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
     label_of, classes = classes_of_lists([listed], makers=lists.class_names)
     if left := [name for name in names if name not in label_of]:
         raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}; add a line for each")
-    return label_of, classes
+    return label_of, classes, [*repeated_note(path, held), *[TIMES] * reading.parts, *base_note(path, classes, classes)]
+
+
+def repeated_note(path: Path | str | None, names: Sequence[str]) -> list[str]:
+    """Return a note on the videos that a list names again; else []."""
+    again = [name for name, count in Counter(names).items() for _ in range(count - 1)]
+    lines = f"{len(again)} of {counted(len(names), 'line')} of {path} name a video again, such as"
+    return [f"{lines} {printable(again[0])}"] if again else []
 
 
 def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None) -> Sequence[str | None] | None:

@@ -1,6 +1,5 @@
 """Open a dataset from its root and a list: the videos that are taken, and why the others are not."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from configs.words import counted
 from dali_pipelines.datasets.classes import check_classes, with_classes_of_lists
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
 from dali_pipelines.datasets.formats import Reading, read_lists
-from dali_pipelines.datasets.labels import label_column
+from dali_pipelines.datasets.labels import TIMES, label_column, repeated_note
 from dali_pipelines.datasets.names import Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
 from dali_pipelines.store.index import Index
@@ -59,13 +58,9 @@ class Dataset:
         total = f"of {counted(count, 'video')} of {self.list_file}"
         quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
         missing = summary("missing", dict.fromkeys(self.missing, ""), None, total=total)
-        names = self.index.names.texts() if self.list_file else ()
-        again = [name for name, count in Counter(names).items() for _ in range(count - 1)]
-        lines = f"{len(again)} of {counted(len(names), 'line')} of {self.list_file} name a video again, such as"
-        repeated = [f"{lines} {printable(again[0])}: it is taken, whole, as often as it is listed"] if again else []
-        # Without its name: `lists` writes the names alone to another file, which `list_file` is then.
-        cut = "the list states times, which are not read: a video is taken whole; cut its parts into files of their own"
-        return [*quarantined, *missing, *repeated, *[cut] * self.parts, *self.notes_of_all]
+        again = repeated_note(self.list_file, self.index.names.texts()) if self.list_file else []
+        repeated = [f"{note}: it is taken, whole, as often as it is listed" for note in again]
+        return [*quarantined, *missing, *repeated, *[TIMES] * self.parts, *self.notes_of_all]
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError if none is left."""

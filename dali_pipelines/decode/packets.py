@@ -122,9 +122,12 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
 
 
 def demux(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    """Yield the packets of a stream, and an empty one at the end, which flushes the decoder."""
+    """Yield the packets of a stream, and one without data at the end, which flushes the decoder.
+
+    A packet of no bytes, by which Theora and others repeat a frame, is passed over: decoders refuse it.
+    """
     try:
-        yield from container.demux(stream)
+        yield from (packet for packet in container.demux(stream) if packet.size or not packet.buffer_ptr)
     except IndexError:
         # PyAV flushes all streams in order, but knows only those of the header and fails at one that appears late,
         # such as the sound of a live recording. Ours has been flushed by then.

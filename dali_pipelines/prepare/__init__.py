@@ -64,8 +64,8 @@ def _prepare(options: argparse.Namespace) -> int:
     require_free(out, options.sources)
     found = find_videos(options.sources, outside=out)
     videos = found.videos
-    labels, class_names = read_labels(options.labels, videos, given=found.labels)
-    for note in found.notes:
+    labels, class_names, notes = read_labels(options.labels, videos, given=found.labels)
+    for note in (*found.notes, *notes):
         print(f"note: {note}")
 
     part = choose_part(options.shard, out, os.environ)

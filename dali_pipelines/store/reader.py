@@ -1,5 +1,6 @@
 """Read the bytes of a clip: the init segment and the fragments with its frames."""
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.storage import Span, is_url, is_web, joined, merged, storage_of
+from dali_pipelines.store.storage import LocalFiles, Span, is_web, joined, merged, storage_of
 
 MAX_INFLATED = 2**28
 """Most bytes of an inflated picture; the largest real ones have a tenth."""
@@ -78,22 +79,20 @@ class LocatedClip:
 
     def read(self) -> EncodedClip:
         """Read the clip; ClipError if a file is missing, too short or another one than was prepared."""
+        storage = storage_of(self.location)
         try:
-            clip = replace(self.clip, data=storage_of(self.location).read(self.spans))
-            if self.left_in_place and not is_url(self.location):  # of a URL, it would cost a request
-                self._require_same_sizes()
+            if isinstance(storage, LocalFiles):
+                data = storage.read(self.spans, whole=self.left_in_place)
+            else:  # to compare sizes, too, would cost a request
+                data = storage.read(self.spans)
         except OSError as error:
-            raise ClipError(f"cannot read {shown(self.location)}: {error.strerror or error}") from error
+            folder, name = os.path.split(self.location)
+            if error.filename:  # one of the pictures in the folder
+                name = os.path.basename(error.filename)
+            file = os.path.join(folder, name)
+            raise ClipError(f"cannot read {shown(file)}: {error.strerror or error}") from error
+        clip = replace(self.clip, data=data)
         return _inflated(clip, self.deflated) if self.deflated.any() else clip
-
-    def _require_same_sizes(self) -> None:
-        """Raise ClipError if a file that is read whole has another size than when it was prepared."""
-        for location, start, end in self.spans:
-            if start == 0 < end and (size := storage_of(location).size(location)) != end:
-                raise ClipError(
-                    f"{shown(location)} has {size} bytes, and had {end} when it was prepared: it was replaced or "
-                    "changed since; prepare it again"
-                )
 
 
 def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedClip:

@@ -38,7 +38,7 @@ def copy_video(path: Path, source: Place | Path) -> Record:
         pictures = decode_all(video)
         if not pictures.in_order:
             raise VideoError(f"the order of its frames is not in the time stamps of its packets; {WAY_OUT}")
-        if _packets_shown(source) < len(pictures.checksums):
+        if _hides_frames(source):
             video.notes += (HIDDEN,)
         with replacing(path) as temporary:
             _copy_packets(temporary, source)
@@ -47,11 +47,11 @@ def copy_video(path: Path, source: Place | Path) -> Record:
             return record_of(video, pictures, init_size, closed)
 
 
-def _packets_shown(source: Place | Path) -> int:
-    """Return how many packets are not hidden by an edit list."""
-    with Source(source) as video:
-        found = packets.demux(video.container, video.stream)
-        return sum(not packet.is_discard for packet in found if packet.pts is not None)
+def _hides_frames(source: Place | Path) -> bool:
+    """Tell whether an edit list hides frames, by the header's table of packets: reading them would take longer."""
+    with Source(source) as edited, Source(source, edit_list=False) as whole:
+        shown = sum(not packet.is_discard for packet in edited.stream.index_entries)
+        return shown < len(whole.stream.index_entries)
 
 
 def _copy_packets(path: Path, source: Place | Path) -> None:

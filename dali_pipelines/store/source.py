@@ -1,5 +1,6 @@
 """Decode a source video to its end to find what it is, its true frame count, or why it is unusable."""
 
+import errno
 import math
 import os
 import re
@@ -55,11 +56,13 @@ class Source:
                     raise VideoError("is empty")
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
-        except InvalidDataError as error:
+        except (InvalidDataError, EOFError) as error:
             raise VideoError("not a video file, or its header is damaged") from error
         except ArgumentError as error:
             raise VideoError("is a playlist, which names other files, or its header is damaged") from error
         except (FFmpegError, OSError) as error:
+            if error.errno == errno.EIO and _can_be_read(place):
+                raise VideoError("not a video file, or its header is damaged") from None
             raise VideoError(f"cannot be opened: {error.strerror}") from error
         stream = self.container.streams.best("video")
         if stream is None or stream.codec_context is None:
@@ -102,7 +105,8 @@ class Source:
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
             # Some decoders report damage as "Operation not permitted", or as "Cannot allocate memory" for a size that
             # it claims. Neither says anything about read permission or free memory.
-            cause = None if isinstance(error, PermissionError | MemoryError) else error
+            of_data = isinstance(error, PermissionError | MemoryError)
+            cause = None if of_data or (error.errno == errno.EIO and _can_be_read(self.place)) else error
             raise VideoError(f"decode error after {counted(count, 'frame')}: {error.strerror}{doubt}") from cause
         except OSError as error:  # from an archive or a URL
             why = error.strerror or error
@@ -131,7 +135,9 @@ class Source:
             seconds = self.container.duration / av.time_base
         if not seconds:
             return None
-        lasts = end if matroska else end - begin  # Matroska states the end time, others the length
+        # Matroska states the end time, others the length, also of what comes before the first key frame.
+        start = begin if self.stream.start_time is None else float(self.stream.start_time * self.stream.time_base)
+        lasts = end if matroska else end - min(begin, start)
         is_short = lasts < seconds * (1 - MAX_MISSING)
         return f"the header says {seconds:.1f} s, {lasts:.1f} s decoded" if is_short else ""
 
@@ -160,6 +166,17 @@ class Source:
                 return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
         except (FFmpegError, OSError):  # the container is damaged, so it was not the decoder that failed
             return False
+
+
+def _can_be_read(place: Place) -> bool:
+    """Tell whether the disk gives all of a file: FFmpeg also calls a Matroska file that is cut off an I/O error."""
+    try:
+        with open_ranged(place.location, place.span()) as file:
+            while file.read(1 << 20):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def _crop(container: InputContainer, stream: VideoStream) -> str:

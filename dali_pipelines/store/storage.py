@@ -50,10 +50,10 @@ class LocalFiles:
         """See `Storage.size`."""
         return os.stat(location).st_size
 
-    def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
-        """See `Storage.read`."""
+    def read(self, spans: Sequence[Span], *, whole: bool = False) -> NDArray[np.uint8]:
+        """See `Storage.read`. If `whole`, spans from byte 0 are whole files: OSError if one has another size by now."""
         for location, of_file in groupby(spans, key=lambda span: span.location):
-            _check_within(location, max(span.end for span in of_file))  # before allocating what an index claims
+            _check_size(location, of_file, whole=whole)  # before allocating what an index claims
         data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
         view, at = data.data, 0
         for location, of_file in groupby(spans, key=lambda span: span.location):
@@ -63,23 +63,28 @@ class LocalFiles:
                     while start < end:  # one read returns at most 2 GiB
                         got = os.preadv(file, [view[at : at + end - start]], start)
                         if got == 0:
-                            raise _too_short(start, end)
+                            raise _too_short(location, start, end)
                         start, at = start + got, at + got
             finally:
                 os.close(file)
         return data
 
 
-def _check_within(location: str, end: int) -> None:
+def _check_size(location: str, spans: Iterable[Span], *, whole: bool) -> None:
     status = os.stat(location)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
-    if status.st_size < end:
-        raise _too_short(status.st_size, end)
+        raise OSError(errno.EINVAL, "it is no regular file", location)
+    size = status.st_size
+    for _, start, end in spans:
+        if whole and start == 0 < end != size:
+            why = "it was replaced or changed since; prepare it again"
+            raise OSError(errno.EIO, f"it has {size} bytes, and had {end} when it was prepared: {why}", location)
+        if size < end:
+            raise _too_short(location, size, end)
 
 
-def _too_short(size: int, end: int) -> OSError:
-    return OSError(errno.EIO, f"it ends at byte {size}, {end} are expected: prepare it again")
+def _too_short(location: str, size: int, end: int) -> OSError:
+    return OSError(errno.EIO, f"it ends at byte {size}, {end} are expected: prepare it again", location)
 
 
 LOCAL = LocalFiles()

@@ -126,6 +126,18 @@ def test_an_output_that_cannot_be_written_is_named(monkeypatch, lines, options):
     )
 
 
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], [], ["recipes", "--help"]])
+def test_help_that_cannot_be_written_is_an_error_without_a_traceback(monkeypatch, argv):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # argparse passes over the error then
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "clipfeed", *argv]
+        ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "error: cannot print the output: [Errno 28] No space left on device\n",
+    )
+
+
 def test_a_removed_working_folder_is_named(tmp_path):
     """It used to say "Cannot load libtorch_cpu.so"."""
     (tmp_path / "gone").mkdir()

@@ -101,7 +101,7 @@ def write_lmdb(path: Path, videos: Videos, *, subdir: bool = False) -> Path:
 def in_place(*sources: Path | str, root: Path) -> Index:
     """Index sources as `prepare --codec original` does, without its processes."""
     found = find_videos(sources, outside=root / "videos")
-    labels, classes = read_labels("folders", found.videos, given=found.labels)
+    labels, classes, _ = read_labels("folders", found.videos, given=found.labels)
     records = {name: leave_in_place(place) for name, place in found.videos.items()}
     return Index.build(root, records, labels=labels, class_names=classes)
 

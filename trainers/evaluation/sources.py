@@ -60,7 +60,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
     Videos that cannot be used as they are, such as rotated ones, are encoded into a temporary folder.
     """
     found = find_videos(sources, outside=Path(os.devnull))  # no video is below it
-    labels, class_names = read_labels("folders", found.videos, given=found.labels)
+    labels, class_names, _ = read_labels("folders", found.videos, given=found.labels)
     ranks.note(found.notes)
     jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()]
     jobs = jobs[ranks.rank :: ranks.world_size]

@@ -53,7 +53,7 @@ def test_one_class_in_two_unicode_forms_is_one_class(tmp_path):
     data = recipe(tmp_path, f"a.avi {composed}\nb.avi run\n", f"c.avi {decomposed}\nd.avi run\n")
     assert classes(data) == [{"a": composed, "b": "run"}, {"c": composed, "d": "run"}]
     (tmp_path / "labels.csv").write_text(f"a,{decomposed}\nb,{composed}\n")
-    assert read_labels(str(tmp_path / "labels.csv"), ["a", "b"]) == ({"a": 0, "b": 0}, (composed,))
+    assert read_labels(str(tmp_path / "labels.csv"), ["a", "b"])[:2] == ({"a": 0, "b": 0}, (composed,))
 
 
 @pytest.mark.parametrize(("train", "test"), [("a 1\nb 2\n", "c 2\nd 1\n"), ("a 1\nb 3\n", "c 2\nd 2\n")])
@@ -163,14 +163,23 @@ def test_bad_labels_are_a_one_line_error(tmp_path, lines, message):
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
 def test_byte_order_mark_of_labels_is_ignored(tmp_path, header, encoding):
     (tmp_path / "labels.csv").write_bytes(f"{header}run/a.avi,x\r\nb c,y\r\n".encode(encoding))
-    assert read_labels(str(tmp_path / "labels.csv"), ["run/a", "b c"]) == ({"run/a": 0, "b c": 1}, ("x", "y"))
+    assert read_labels(str(tmp_path / "labels.csv"), ["run/a", "b c"])[:2] == ({"run/a": 0, "b c": 1}, ("x", "y"))
+
+
+def test_a_list_of_labels_has_the_notes_of_other_lists(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("name,label,time_start\na,1,0\nb,2,3\na,1,5\n")
+    again, times, base = read_labels(str(path), ["a", "b"])[2]
+    assert again == f"1 of 3 lines of {path} name a video again, such as a"
+    assert times.startswith("the list states times, which are not read")
+    assert base.startswith(f"the labels of {path} start at 1")
 
 
 def test_labels_may_come_from_any_labeled_list(tmp_path):
     (tmp_path / "labels.json").write_text(json.dumps([{"name": "x/b.mp4", "label": 2}, {"name": "./x/a", "label": 1}]))
-    assert read_labels(str(tmp_path / "labels.json"), ["x/a", "x/b"]) == ({"x/a": 0, "x/b": 1}, ("1", "2"))
+    assert read_labels(str(tmp_path / "labels.json"), ["x/a", "x/b"])[:2] == ({"x/a": 0, "x/b": 1}, ("1", "2"))
     (tmp_path / "labels.txt").write_text("/root/x/b.mp4 0\n/root/x/a.mp4 7\n")
-    ids, names = read_labels(str(tmp_path / "labels.txt"), ["x/a", "x/b"])
+    ids, names = read_labels(str(tmp_path / "labels.txt"), ["x/a", "x/b"])[:2]
     assert (ids, len(names)) == ({"x/a": 7, "x/b": 0}, 8)
     (tmp_path / "labels.csv").write_text("b,run\na,walk\n")
     with pytest.raises(UserError, match=r"b may be any of x/b, y/b; write the name with its folders"):

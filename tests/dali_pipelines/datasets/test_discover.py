@@ -226,11 +226,11 @@ def test_videos_of_every_common_suffix_decode(tmp_path, suffix):
 
 
 def test_labels_from_archives_become_classes():
-    assert read_labels("folders", ["a", "b", "c"], given={"a": "run", "c": "jump"}) == (
+    assert read_labels("folders", ["a", "b", "c"], given={"a": "run", "c": "jump"})[:2] == (
         {"a": 1, "b": -1, "c": 0},
         ("jump", "run"),
     )
-    assert read_labels("none", ["a"], given={"a": "run"}) == ({"a": -1}, ())
+    assert read_labels("none", ["a"], given={"a": "run"})[:2] == ({"a": -1}, ())
     with pytest.raises(UserError, match="the class id 99999999 is not below 1000000"):
         read_labels("folders", ["a"], given={"a": "99999999"})
 
@@ -238,11 +238,11 @@ def test_labels_from_archives_become_classes():
 def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("name,label\nx/a.avi,swim\nb,run\nc.d,swim\n")
-    assert read_labels(str(path), ["x/a", "b", "c.d"]) == ({"x/a": 1, "b": 0, "c.d": 1}, ("run", "swim"))
+    assert read_labels(str(path), ["x/a", "b", "c.d"])[:2] == ({"x/a": 1, "b": 0, "c.d": 1}, ("run", "swim"))
     path.write_text("x/a,3\nb,0\n")
-    assert read_labels(str(path), ["x/a", "b"]) == ({"x/a": 3, "b": 0}, ("0", "1", "2", "3"))
-    assert read_labels("none", ["x/a"]) == ({"x/a": -1}, ())
-    assert read_labels("folders", ["x/a", "b"]) == ({"x/a": 0, "b": -1}, ("x",))
+    assert read_labels(str(path), ["x/a", "b"])[:2] == ({"x/a": 3, "b": 0}, ("0", "1", "2", "3"))
+    assert read_labels("none", ["x/a"])[:2] == ({"x/a": -1}, ())
+    assert read_labels("folders", ["x/a", "b"])[:2] == ({"x/a": 0, "b": -1}, ("x",))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ NAMES = ("train/run/a", "train/run/b", "train/walk/deep/c", "val/jump/f", "val/r
 
 
 def classes(*names: str) -> dict[str, str | None]:
-    ids, class_names = read_labels("folders", names)
+    ids, class_names = read_labels("folders", names)[:2]
     return {name: None if number < 0 else class_names[number] for name, number in ids.items()}
 
 

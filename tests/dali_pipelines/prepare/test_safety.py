@@ -192,6 +192,23 @@ def test_operation_not_permitted_by_a_decoder_means_damage(tmp_path):
     assert failed.passing == ""
 
 
+def test_input_output_error_by_a_demuxer_means_damage_unless_the_file_cannot_be_read(monkeypatch, tmp_path):
+    """FFmpeg reports a Matroska file that ends in its header this way, or as "End of file"."""
+    whole = make_video(tmp_path / "a.mkv").read_bytes()
+    cut = tmp_path / "cut.mkv"
+    for kept in (45, 200):
+        cut.write_bytes(whole[:kept])
+        failed = store_video(Job("a", cut, tmp_path / "out.mp4", Encoding()))
+        assert failed == Failure("not a video file, or its header is damaged")
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(source, "open_ranged", fail)
+    failed = store_video(Job("a", cut, tmp_path / "out.mp4", Encoding()))
+    assert failed == Failure("cannot be opened: Input/output error", "disk")
+
+
 def test_out_of_memory_by_a_decoder_means_damage_unless_memory_is_short(monkeypatch, place, tmp_path):
     """An AV1 decoder reports headers with too large a picture this way; if memory is short, the cause stays memory."""
 

@@ -150,6 +150,23 @@ def test_unannounced_late_sound_is_ignored(tmp_path):
         assert np.abs(decode_rgb(read_clip(index, 0, np.arange(225))).astype(int) - shown).mean() < 3
 
 
+@pytest.mark.parametrize("codec", ["h264", "original"])
+def test_packets_without_bytes_that_repeat_a_frame_are_passed_over(tmp_path, codec):
+    """Theora's encoder writes them where the picture stands still, as in a recording of slides."""
+    source, slides = tmp_path / "a.ogv", "testsrc2=s=96x64:r=5:d=2,gblur=sigma=3,fps=25"
+    run_ffmpeg("-f", "lavfi", "-i", slides, "-c:v", "libtheora", "-q:v", "10", source)
+    with av.open(source) as container:
+        assert any(packet.size == 0 and packet.pts is not None for packet in container.demux(video=0))
+    if codec == "original":
+        shown = read_video(source)
+        index = Index.build(tmp_path, {"a": leave_in_place(source)})
+        clip = decode_rgb(read_clip(index, 0, np.arange(len(shown))))
+        assert np.abs(clip.astype(int) - shown).mean() < 3
+    else:
+        write_video(tmp_path / "out.mp4", source, FINE)
+        assert difference(tmp_path / "out.mp4", of=source) < 3
+
+
 @pytest.mark.parametrize("name", ["a.dv", "a.avi", "slow.avi", "fast.mkv"])
 def test_frame_rate_comes_from_the_frames(tmp_path, name):
     """FFmpeg's average is 60,000 for raw DV, and 600 for an AVI with B-frames, which gives no other rate."""

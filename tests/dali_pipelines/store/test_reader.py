@@ -214,7 +214,7 @@ def test_a_file_that_was_replaced_after_prepare_is_named(tmp_path):
     index = Index.build(tmp_path, {"a": leave_in_place(source)})
     assert read_clip(index, 0, np.array([3])).decoded == 4
     make_video(source, frames=40, codec="mpeg4")
-    with pytest.raises(ClipError, match=r"a\.ts has \d+ bytes, and had \d+ when it was prepared: it was replaced"):
+    with pytest.raises(ClipError, match=r"a\.ts: it has \d+ bytes, and had \d+ when it was prepared: it was replaced"):
         read_clip(index, 0, np.array([3]))
 
 
@@ -229,5 +229,8 @@ def test_a_picture_that_was_replaced_after_prepare_is_named(tmp_path):
     index = Index.build(tmp_path, {"a": record})
     (tmp_path / "00002.jpg").write_bytes(pictures[2] + b"more")
     assert len(read_clip(index, 0, np.array([0, 1])).fragments) == 2
-    with pytest.raises(ClipError, match=r"00002\.jpg has \d+ bytes"):
+    with pytest.raises(ClipError, match=r"cannot read .*00002\.jpg: it has \d+ bytes"):
+        read_clip(index, 0, np.array([2]))
+    (tmp_path / "00002.jpg").unlink()
+    with pytest.raises(ClipError, match=r"cannot read .*00002\.jpg: No such file"):
         read_clip(index, 0, np.array([2]))

@@ -150,3 +150,13 @@ def test_a_truncated_file_with_sound_is_detected(tmp_path, container, sound):
         source.write_bytes(data[: len(data) * percent // 100])
         with pytest.raises(VideoError, match=r"truncated: the header says 2.0 s, \d.\d s decoded"):
             frames_of(source)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_stream_cut_at_its_head_is_whole(tmp_path, codec):
+    """As of a recording that began within a GOP: what precedes the first key frame does not decode."""
+    data = make_video(tmp_path / "a.ts", codec=codec, gop=12).read_bytes()
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(data[len(data) // 20 // 188 * 188 :])
+    shown = len(read_video(cut))
+    assert frames_of(cut) == shown < 40
