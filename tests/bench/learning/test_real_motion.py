@@ -133,6 +133,7 @@ def sets(demo_set: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_tested_sequences_are_never_trained_on(sets, tmp_path):
     real_data.prepare(sets, tmp_path / "data")
     found = real_data.splits(sets, tmp_path / "data")
