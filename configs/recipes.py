@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def table(task: str, of_task: list[str]) -> str:
     return "\n  ".join([task, *lines])
 
 
+@cache
 def row(name: str) -> tuple[str, str, str, str]:
     """Return a recipe's name, backbone, dataset, and the first sentence of its comment, up to a colon."""
     text = find_ours(name).read_text(encoding="utf-8")

@@ -71,7 +71,8 @@ def render(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         traveled_T = rng.uniform(1, 3) * (np.arange(NUM_FRAMES) - MIDDLE)  # pixels
         paste(frames_THW3, sprite, rng.uniform(0, SIZE, 2) + traveled_T[:, None] * DIRECTIONS_K2[label])
     light_T = 1 + rng.uniform(*DUSK) * np.linspace(0.5, -0.5, NUM_FRAMES)
-    return (frames_THW3 * light_T[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    lit_T256 = (light_T[:, None] * np.arange(256)).clip(0, 255).astype(np.uint8)  # each level in each frame
+    return np.stack([lit_256.take(frame) for lit_256, frame in zip(lit_T256, frames_THW3, strict=True)])
 
 
 def paste(frames_THW3: NDArray[np.uint8], sprite_SS4: NDArray[np.float32], corners_T2: Floats) -> None:

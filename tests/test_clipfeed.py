@@ -23,6 +23,7 @@ def folder(vp9_store, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_api_page_runs_and_matches_the_command(folder, capsys):
     names = run(ROOT / "docs" / "api.md")
     shapes = f"{torch.Size([4, 3, 16, 112, 112])} {torch.Size([4, 3, 16, 4])}\n"

@@ -81,6 +81,7 @@ def test_videomae_flops_count_visible_tokens_and_all_tokens():
     assert training_flops(load("videomae/demo")) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_flops_of_dense_contrast_grow_with_the_batch():
     """Each prediction is compared with all samples' targets, so a sample's products grow with the batch."""
     few, more, most = (
@@ -114,6 +115,7 @@ def test_each_published_row_has_a_recipe_or_says_what_differs():
             assert all(load(name).backbone.startswith(backbone) for name in row["finetune"])
 
 
+@pytest.mark.slow
 def test_the_committed_result_matches_rows_and_recipes():
     assert RESULT["assumed"] == asdict(Assumptions())
     assert RESULT["rows"] == published_rows()

@@ -16,6 +16,7 @@ from PIL import Image
 
 from configs.errors import UserError
 from configs.load import load
+from dali_pipelines import preview
 from dali_pipelines.draw import BOX_LINE, COLORS, GAP, LINE, Sample, View, stack, text, tile, zoom
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.preview import first_samples, main, mp4, sheet, views_of
@@ -134,7 +135,8 @@ def test_long_captions_wrap_and_stacks_fit_their_content():
 @pytest.fixture(scope="module")
 def samples() -> list[Sample]:
     rng = np.random.default_rng(0)
-    clip, still = (rng.integers(0, 256, (frames, 75, 75, 3), dtype=np.uint8) for frames in (5, 1))
+    noise = (rng.integers(0, 256, (frames, 5, 5, 3), dtype=np.uint8) for frames in (5, 1))
+    clip, still = (np.kron(squares, np.ones((1, 15, 15, 1), np.uint8)) for squares in noise)
     return [Sample(f"a<b>{n}", [View(clip, "one & two", np.arange(7, 12)), View(still)], "c<d>") for n in range(2)]
 
 
@@ -179,7 +181,8 @@ def test_an_mp4_plays_all_frames_for_ten_seconds_at_odd_sizes(samples, tmp_path)
         assert np.argmin(near) == n % 5
 
 
-def test_an_mp4_has_the_aspect_of_a_screen(samples):
+def test_an_mp4_has_the_aspect_of_a_screen(samples, monkeypatch):
+    monkeypatch.setattr(preview, "SECONDS", 0.1)
     for count in (4, 8, 12):
         with av.open(io.BytesIO(mp4([samples[0]] * count))) as container:
             (stream,) = container.streams.video

@@ -18,7 +18,7 @@ from dali_pipelines.tasks import Task, ctp
 
 pytestmark = pytest.mark.slow
 
-GLOBAL_BATCH, STEPS = 24, 6
+GLOBAL_BATCH, STEPS = 24, 5
 """Divisible by all numbers of ranks; steps taken from a loader, which end in mid-epoch."""
 TASK = Task("ctp", ctp.Config(num_frames=4, size=32, short_sides=(32,), strides=(1, 2), patches=1))
 State = dict[str, int]
@@ -45,7 +45,7 @@ def take(ranks: Sequence[ClipLoader], steps: int) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def videos(h264_store):
-    """Return two batches of videos, so six steps end mid-epoch."""
+    """Return two batches of videos, so five steps end mid-epoch."""
     return h264_store.repeat([4] * len(h264_store))
 
 
@@ -57,19 +57,18 @@ def expected(videos) -> list[bytes]:
     return digests
 
 
-@pytest.mark.parametrize("world", [2, 3, 4, 8])
+@pytest.mark.parametrize("world", [2, 3, 8])
 def test_batches_do_not_depend_on_world_size(videos, expected, world):
     with ExitStack() as stack:
         assert take(loaders(stack, videos, world), STEPS) == expected
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_batches_do_not_depend_on_workers(videos, expected, workers):
+def test_batches_do_not_depend_on_workers(videos, expected):
     with ExitStack() as stack:
-        assert take(loaders(stack, videos, 1, workers), STEPS) == expected
+        assert take(loaders(stack, videos, 1, 4), STEPS) == expected
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_changing_ranks_and_workers_keeps_the_batches(videos, expected, seed):
     """Each part resumes from the state of the previous one, whose prefetched batches are dropped."""
     draw = random.Random(seed)

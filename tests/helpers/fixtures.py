@@ -18,6 +18,7 @@ from configs.errors import run_cli
 from dali_pipelines import worker
 from dali_pipelines.demo_data import make_demo
 from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import task_module
 from tests.helpers.media import make_video
 from tests.helpers.mutations import INPUTS
 from tests.helpers.processes import preload
@@ -52,6 +53,18 @@ def one_thread() -> None:
     An earlier command in this process may have set all cores (trainers.engine.distributed.start).
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def own_pkg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the folder of a package `own_pkg`, which is forgotten after the test."""
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "own_pkg"
+    folder.mkdir()
+    yield folder
+    task_module.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == "own_pkg"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 
 UCF = ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", "HandstandPushups/v_HandStandPushups_g01_c01", "YoYo/v_YoYo_g25_c05")
+CLASS_OF_UCF = {name: name.split("/")[0] for name in UCF}
 FRAMES = (164, 29, 300)
 # Lists of one file, as the spec or the system's own page shows them, with the videos of UCF in order.
 FILES = {

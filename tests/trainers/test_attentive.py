@@ -59,6 +59,7 @@ def test_attention_matches_torchs_multihead_attention(channels):
     torch.testing.assert_close(ours.attend(tokens), expected[:, 0])
 
 
+@pytest.mark.slow
 def test_the_probe_finds_a_class_token_lost_in_the_mean(monkeypatch):
     monkeypatch.setattr(attentive, "MIN_STEPS", 300)
     x, y = hidden(400)

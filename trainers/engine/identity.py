@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,12 @@ def versions() -> dict[str, str]:
     """Return the versions of packages that affect samples and steps."""
     found = {f"version of {name}": version(name) for name in ("clipfeed", "torch", "torchvision", "av", "numpy")}
     return found | {"version of DALI": nvidia.dali.__version__}
+
+
+@cache
+def version(name: str) -> str:
+    """Look up the version of an installed package."""
+    return metadata.version(name)
 
 
 def _digest(*columns: NDArray[Any] | Ragged) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -56,6 +56,11 @@ class Run:
     """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Name -> reason of videos that a rank could not read, as of the last checkpoint."""
+
+    @cached_property
+    def recipe(self) -> str:
+        """Write the config as YAML; once, as every checkpoint has it."""
+        return dump(self.config)
 
     @property
     def total_steps(self) -> int:
@@ -151,10 +156,10 @@ def content(run: Run) -> dict[str, Any]:
     return {
         "run": run.id,
         "identity": dict(run.identity),
-        "config": dump(run.config),
+        "config": run.recipe,
         "classes": list(run.classes),
         "model": run.net.state_dict(),
-        "versions": {name: version(name) for name in ("clipfeed", "torch", "torchvision")},
+        "versions": {name: identity.version(name) for name in ("clipfeed", "torch", "torchvision")},
     }
 
 

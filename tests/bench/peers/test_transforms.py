@@ -15,7 +15,7 @@ from dali_pipelines.tasks import Task, task_module
 
 pytestmark = pytest.mark.slow
 
-SAMPLES = 24
+SAMPLES = 12
 STEPS = {
     "recognition": ("scale", "mix"),
     "concepts": ("mix",),

@@ -35,7 +35,7 @@ def source(index: Index, task: Task, *, host: bool, gpu: bool = False) -> Sample
 
 
 def batch(index: Index, task: Task, *, host: bool) -> Batch:
-    pipeline, names = build_pipeline(source(index, task, host=host), batch_size=2, device_id=None, threads=1)
+    pipeline, names = build_pipeline(source(index, task, host=host), batch_size=2, device_id=None, threads=1, ahead=1)
     return {
         name: [np.array(output.at(place)) for place in range(2)]
         for name, output in zip(names, pipeline.run(), strict=True)

@@ -73,6 +73,7 @@ def test_speed_is_uniform_up_to_three_or_what_the_video_allows():
         assert abs(np.quantile(speed, [0.1, 0.9]) - (1 + (most - 1) * np.array([0.1, 0.9]))).max() < 0.08
 
 
+@pytest.mark.slow
 def test_starts_and_anchors_cover_all_positions():
     frames = draws()["frames"]
     assert frames[:, 0].min() < 5

@@ -29,6 +29,7 @@ def test_the_class_is_the_frame_step_in_a_long_video(num_frames):
         assert set(np.diff(drawn["frames"]).tolist()) == {SPEEDS[drawn["labels"]]}
 
 
+@pytest.mark.slow
 def test_classes_are_uniform():
     """Chi-squared over 4200 draws, 99.9 % limit for 6 degrees of freedom: 22.5."""
     counts = Counter(int(drawn["labels"]) for drawn in plans("speednet", CFG, 4200, num_frames=100))

@@ -219,6 +219,7 @@ def test_targets_carry_a_gradient(leak):
     assert small(leak=leak).context_and_target(clips())[1].requires_grad
 
 
+@pytest.mark.slow
 def test_a_few_steps_fit_one_batch():
     model = small()
     result = train_on({"clips": clips()}, model, steps=40)

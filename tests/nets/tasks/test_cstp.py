@@ -229,6 +229,7 @@ def test_one_sample_is_too_few_for_batch_norm():
     small().check_batch(2, 1)
 
 
+@pytest.mark.slow
 def test_a_few_steps_fit_labels_visible_in_the_clips(batch):
     net = small()
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)

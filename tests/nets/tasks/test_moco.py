@@ -155,6 +155,7 @@ def loss_after_training(lr: float) -> float:
     return loss.item()
 
 
+@pytest.mark.slow
 def test_a_few_steps_fit_one_batch():
     # The queue of 64 holds 8 old keys per video, indistinguishable from the query's own key: at best ln 9.
     assert loss_after_training(lr=0) > math.log(24)

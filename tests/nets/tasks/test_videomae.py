@@ -148,6 +148,7 @@ def test_explained_is_0_for_gray_1_for_the_clip_chance_for_a_constant(net, monke
     assert 0 < result["chance"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_few_steps_fit_one_batch(net):
     drawn = batch() | {"clips": torch.randn(2, 3, 1, 1, 32).expand(-1, -1, 4, 32, -1)}  # vertical stripes
     assert train_on(drawn, net, steps=150)["explained"] > 0.5

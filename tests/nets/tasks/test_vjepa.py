@@ -120,6 +120,7 @@ def test_hidden_pixels_affect_the_target_but_not_the_prediction(net):
     assert not torch.allclose(net.targets(changed), net.targets(clips))
 
 
+@pytest.mark.slow
 def test_a_few_steps_fit_one_batch(net):
     drawn = batch() | {"clips": torch.randn(2, 3, 1, 1, 32).expand(-1, -1, 4, 32, -1)}  # vertical stripes
     result = train_on(drawn, net, steps=200)
