@@ -224,7 +224,9 @@ def test_sources_of_equal_size_and_time_are_all_counted(tmp_path, capsys):
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
-@pytest.mark.parametrize(("codec", "bad"), [("h264", 1), ("vp9", 1), ("copy", 3), ("original", 2)])
+@pytest.mark.parametrize(
+    ("codec", "bad"), [("h264", 1), ("mjpeg", 1), ("rawvideo", 1), ("vp9", 1), ("copy", 3), ("original", 2)]
+)
 def test_real_clips_are_stored_or_quarantined(tmp_path, codec, bad, capsys):
     small = [] if codec in ("copy", "original") else ["--short-side", "64"]
     assert prepare(SHARED_MEDIA, "--out", tmp_path, "--codec", codec, "--labels", "none", *small) == 3
