@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def answer(argv: list[str]) -> None:
-    """Print the usage or the version; UserError with the command that was meant if an argument asks for neither."""
+    """Print the usage or the version. UserError for another argument, with the command that was meant."""
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help"):
         print(usage())

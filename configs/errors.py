@@ -23,7 +23,7 @@ LIMITS = {
 """What to do when the system has no more of a resource."""
 
 UNMAPPED = "failed to map segment from shared object"
-"""In the ImportError of a library, such as torch, that the limit of address space leaves no room for."""
+"""What an ImportError says if the limit of address space leaves no room for a library, such as torch."""
 
 DALI = "nvidia-dali-cuda130, which also runs without a GPU, or nvidia-dali-cuda120 beside a torch for CUDA 12"
 

@@ -134,7 +134,7 @@ def dump(config: Config) -> str:
 
 
 def _tree(value: Any) -> Any:
-    """Turn dataclasses into mappings of what their constructors take: they compute their other fields themselves."""
+    """Turn a config into mappings, without the fields that its classes compute themselves."""
     if dataclasses.is_dataclass(value):
         return {field.name: _tree(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
     return tuple(map(_tree, value)) if isinstance(value, tuple) else value

@@ -109,7 +109,7 @@ def look_up(name: str, table: Mapping[str, T], *, key: str, takes: Sequence[str]
 
 
 def require_takes(function: object, name: str, takes: Sequence[str], who: str) -> None:
-    """Raise UserError, which begins with `who`, unless a function can be called with what `takes` names."""
+    """Check that a function can be called with the arguments `takes`; else UserError, which begins with `who`."""
     try:
         inspect.signature(function).bind(*takes)  # type: ignore[arg-type]  # or else this is a TypeError
     except TypeError as error:

@@ -18,7 +18,7 @@ FAULTS: dict[str, Callable[[float, Path], Row]] = {
     "workers": workers.inject,
     "workers_busy": workers.inject_busy,
 }
-"""The function of each fault: it injects the fault and returns its row, given a share of all kills and a folder."""
+"""Name -> the function that injects the fault. It takes a share of all kills and a folder, and returns the row."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:

@@ -25,7 +25,7 @@ LOOKED_AT = 5000
 
 
 def contents(dataset: Dataset) -> list[Section]:
-    """Return the sections of a dataset, without those that do not apply to it. UserError if its index is damaged."""
+    """Describe a dataset in sections, without those that do not apply to it. UserError if its index is damaged."""
     index = dataset.index
     sizes, longest = _look_at(index)
     sections = [
@@ -43,7 +43,7 @@ def contents(dataset: Dataset) -> list[Section]:
 
 
 def _look_at(index: Index) -> tuple[list[int], list[int]]:
-    """Return the bytes of some videos, and the frames of each one's longest fragment; UserError for a damaged table."""
+    """Measure some videos: the bytes of each, and the frames of its longest fragment. UserError for a damaged table."""
     sizes, longest = [], []
     try:
         for row in spread(len(index), LOOKED_AT):

@@ -1,4 +1,4 @@
-"""A picture in memory: what its header says, whether it is whole, and what FFmpeg decodes it to."""
+"""Read the header of a picture in memory, check that it is whole, and find the pixel format that it decodes to."""
 
 import io
 import math

@@ -86,10 +86,8 @@ class LocatedClip:
             else:  # to compare sizes, too, would cost a request
                 data = storage.read(self.spans)
         except OSError as error:
-            folder, name = os.path.split(self.location)
-            if error.filename:  # one of the pictures in the folder
-                name = os.path.basename(error.filename)
-            file = os.path.join(folder, name)
+            name = os.path.basename(error.filename or self.location)  # of one of the pictures in the folder, maybe
+            file = os.path.join(os.path.dirname(self.location), name)
             raise ClipError(f"cannot read {shown(file)}: {error.strerror or error}") from error
         clip = replace(self.clip, data=data)
         return _inflated(clip, self.deflated) if self.deflated.any() else clip

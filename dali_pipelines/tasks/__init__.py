@@ -183,7 +183,7 @@ def _batch_schema(name: str, cfg: Any) -> Schema:
 
 
 def _checked(array: str, kind: Any, who: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Return an array's shape and dtype; UserError, which begins with `who` says it, unless `kind` is these two."""
+    """Check that `kind` is an array's shape and dtype, and return them; else UserError, which begins with `who`."""
     try:
         shape, dtype = kind
         sides, number = tuple(map(operator.index, shape)), np.dtype(dtype)

@@ -73,7 +73,7 @@ OPTIMIZERS: dict[str, Callable[[Groups, Optim], Optimizer]] = {"sgd": sgd, "adam
 
 
 def find_optimizer(name: str) -> Callable[[Groups, Optim], Optimizer]:
-    """Return the function that makes a recipe's optimizer; UserError for an unknown name, or one of other arguments."""
+    """Find the function that makes a recipe's optimizer; UserError for an unknown name, or other arguments."""
     make = look_up(name, OPTIMIZERS, key="optim.name", takes=("groups", "optim"))
     if str(getattr(make, "__module__", "")).startswith("torch."):
         raise UserError(
