@@ -95,6 +95,7 @@ class Delivery:
                     self._unreadable.add(row, reason)
             except BaseException:  # Ctrl-C, say, or a task's own: what was made ahead no longer fits the step
                 self.close()
+                stop_at_exit()  # an ended pipeline also raises AttributeError
                 raise
 
     def refill(self) -> None:
