@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.learning import downstream_demo, pretext_demo
+from bench.learning import pretext_demo, real_table
+from bench.report import committed
 from configs.load import load
 from configs.schema import Config
 from dali_pipelines.tasks import Task
@@ -20,7 +21,7 @@ from tests.helpers.runs import ROOT
 PAGES = ROOT / "docs" / "tasks"
 [PRETEXT_DEMO] = (ROOT / "bench/results").rglob("pretext_demo.json")
 PRETEXT = json.loads(PRETEXT_DEMO.read_text())["tasks"]
-DOWNSTREAM = json.loads((ROOT / "bench/results/downstream_demo.json").read_text())
+REAL_MOTION = {frames: committed(f"real_motion_{frames}")["figures"] for frames in (320_000, 1_280_000)}
 each_task = pytest.mark.parametrize("task", pretext_tasks())
 
 
@@ -53,8 +54,13 @@ def test_task_pages_list_recipes_and_settings(task):
 @each_task
 def test_task_pages_have_the_figures_of_the_demo_run(task):
     assert pretext_demo.table({task: PRETEXT[task]}) in page(task)
-    if task in DOWNSTREAM:
-        assert downstream_demo.table({task: DOWNSTREAM[task]}) in page(task)
+
+
+@each_task
+def test_task_pages_have_the_figures_of_real_motion(task):
+    frames = max(frames for frames, figures in REAL_MOTION.items() if task in figures["mocap"]["linear"])
+    assert f"after {frames:,} frames" in " ".join(page(task).split())
+    assert real_table.task_table(REAL_MOTION[frames], task) in page(task)
 
 
 def test_the_table_of_all_tasks_matches_the_bench():

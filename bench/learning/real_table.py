@@ -81,6 +81,16 @@ def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def task_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]], task: str) -> str:
+    """Return a Markdown table of one task: a row per split, a column per protocol; cells as in `table`."""
+    protocols = dict.fromkeys(protocol for of_split in found.values() for protocol in of_split)
+    rows = [
+        (f"`{split}`", *(_cell(of_split.get(protocol, {}).get(task)) for protocol in protocols))
+        for split, of_split in found.items()
+    ]
+    return "\n".join(markdown(["videos", *protocols], rows))
+
+
 def curve(budgets: Mapping[int, Mapping[str, Any]], *, protocol: str, seed: int, splits: Sequence[str]) -> str:
     """Tabulate a protocol's accuracy by the frames seen in pretraining, as Markdown.
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench import clip_budget, gpu_report, loader_throughput, prepare_throughput, storage, training_throughput
 from bench.faults import __main__ as faults
-from bench.learning import downstream_demo, real_job, real_motion
+from bench.learning import real_job, real_motion
 from configs.convert import LARGEST
 from configs.options import number, whole_number
 from dali_pipelines import demo_data, prepare, preview
@@ -35,7 +35,6 @@ def test_numbers_are_read_up_to_both_ends_of_their_range():
         (prepare_throughput.main, "--videos=0 --workers=0 --rounds=0"),
         (storage.main, "--disk-factor=0.5 --disk-factor=nan --gops=0 --short-sides=0 --workers=-1 --threads=0"),
         (training_throughput.main, "--steps=0 --rounds=0"),
-        (downstream_demo.main, "--seeds=0 --seeds=11"),
         (real_motion.main, "--seeds=-1 --frames=0 --epochs=0"),
         (real_job.main, "--seed=-1 --frames=0 --epochs=0 --core=-1"),
     ],

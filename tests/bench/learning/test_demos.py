@@ -4,13 +4,11 @@ import json
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bench.learning import downstream_demo, pretext_demo
+from bench.learning import pretext_demo
 from configs.errors import UserError
-from trainers.commands import finetune, pretrain, probe
-from trainers.commands import test as test_command
+from trainers.commands import pretrain, probe
 from trainers.evaluation import linear
 
 pytestmark = pytest.mark.slow
@@ -18,7 +16,7 @@ pytestmark = pytest.mark.slow
 PROBE = {"top1": 0.5, "interval": [0.4, 0.6]}
 FIGURES = {"metric": "top1", "chance": 0.1, "first": 0.2, "last": 0.3, "held_out": 0.3}
 
-COMMANDS = {"pretrain": pretrain, "probe": probe, "finetune": finetune, "test": test_command}
+COMMANDS = {"pretrain": pretrain, "probe": probe}
 
 
 def call_in_process(*command: object, demo_set: Path, steps: int) -> None:
@@ -31,13 +29,8 @@ def call_in_process(*command: object, demo_set: Path, steps: int) -> None:
             target.symlink_to(demo_set)
         return
     name = Path(words[0]).stem
-    if name in ("pretrain", "finetune"):
-        words += ["--set", "train={global_batch: 4, loggers: [], log_every: 1}"]
-        if "--max-steps" not in words:
-            words += ["--max-steps", str(steps)]
-            words += ["--set", "validation.share=0"] if name == "finetune" else []
-    if name in ("finetune", "test"):
-        words += ["--set", "plan.test.clips=1"]
+    if name == "pretrain":
+        words += ["--set", "train={global_batch: 4, loggers: [], log_every: 1}", "--max-steps", str(steps)]
     COMMANDS[name].main(words[1:])
 
 
@@ -72,41 +65,6 @@ def test_pretext_demo_trains_and_probes_each_task_into_one_report(demo_set, tmp_
 def test_pretext_demo_names_an_unknown_task():
     with pytest.raises(UserError, match=r"no task named cpt; there are: .*ctp"):
         pretext_demo.main(["--tasks", "cpt", "--out", "nowhere"])
-
-
-def test_downstream_demo_refuses_an_unknown_task_before_it_makes_videos(monkeypatch, capsys):
-    monkeypatch.setattr(downstream_demo, "call", None)
-    with pytest.raises(SystemExit):
-        downstream_demo.main(["--tasks", "cpt"])
-    assert "invalid choice: 'cpt'" in capsys.readouterr().err
-
-
-def test_downstream_demo_has_five_figures_per_task(demo_set, tmp_path, monkeypatch, capsys):
-    calls = []
-
-    def record_call(*command: object) -> None:
-        calls.append(command)
-        call_in_process(*command, demo_set=demo_set, steps=2)
-
-    monkeypatch.setattr(downstream_demo, "call", record_call)
-    monkeypatch.setattr(linear, "PENALTIES", (0.1, 1.0))
-    folders = ["--pretext", tmp_path / "pretext", "--work-dir", tmp_path / "work", "--out", tmp_path / "out"]
-    arguments = ["--tasks", "cpc_transformer", "--seeds", "2", *map(str, folders)]
-    downstream_demo.main(arguments)
-    report = json.loads((tmp_path / "out" / "downstream_demo.json").read_text())
-    figures = report["cpc_transformer"]
-    assert figures["machine"]["cpu"]
-    for name, seeds in {"scratch": 2, "finetune": 2, "linear": 1, "retrieval": 1, "random_linear": 2}.items():
-        low, high = figures[name]["interval"]
-        assert 0 <= low <= figures[name]["mean"] <= high <= 1
-        assert figures[name]["mean"] == pytest.approx(np.mean(figures[name]["values"]), abs=1e-4)
-        assert len(figures[name]["seeds"]) == len(figures[name]["values"]) == seeds
-    assert (tmp_path / "work/cpc_transformer/finetune_0/test/confusion.png").is_file()
-    assert (tmp_path / "work/cpc_transformer/retrieval/neighbors.png").is_file()
-    assert "| `cpc_transformer` | " in capsys.readouterr().out
-    monkeypatch.setattr(downstream_demo, "call", lambda *command: calls.append(command))
-    downstream_demo.main(arguments)  # repeats no test
-    assert len([command for command in calls if "--protocol" in command]) == 2 + 2 + 1 + 1 + 2
 
 
 def test_a_failing_command_is_named_with_its_status():
