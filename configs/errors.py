@@ -56,9 +56,10 @@ def printable(text: str, most: int = 240) -> str:
     return shown(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
 
 
-def first_names(names: Sequence[str]) -> str:
-    """Return the first three names for a message that has no room for all: "a, b, c ..."."""
-    return ", ".join(map(printable, names[:3])) + " ..." * (len(names) > 3)
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names for a message without room for all, and how many more there are: "a, b, c and 5 more"."""
+    more = f" and {len(names) - most} more" * (len(names) > most)
+    return ", ".join(map(printable, names[:most])) + more
 
 
 def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:

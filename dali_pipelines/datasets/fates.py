@@ -10,10 +10,10 @@ A listed name that the dataset never had is *missing*: not a fate of a video, bu
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from configs.errors import UserError, printable
+from configs.errors import UserError, first_names, printable
 from configs.words import counted
 from dali_pipelines.store.files import write_csv
 from dali_pipelines.store.storage import joined, read_file
@@ -51,10 +51,4 @@ def summary(fate: str, reasons: Mapping[str, str], path: Path | str | None, *, t
         return []
     where = f" (reasons in {path})" if path else ""
     count = f"{len(reasons)} {total}" if total else counted(len(reasons), "video")
-    return [f"{count} {fate}{where}: {first_and_count([*reasons])}"]
-
-
-def first_and_count(names: Sequence[str]) -> str:
-    """Return the first names and how many more there are: "a, b, c and 5 more"."""
-    more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-    return ", ".join(map(printable, names[:NAMED])) + more
+    return [f"{count} {fate}{where}: {first_names([*reasons], NAMED)}"]

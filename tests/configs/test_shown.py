@@ -24,6 +24,7 @@ def test_control_characters_are_escaped():
 
 def test_lists_of_names_are_escaped():
     assert first_names([RAW, "b"]) == f"{ESCAPED}, b"
+    assert first_names([*"abcde", RAW], 5) == "a, b, c, d, e and 1 more"
     assert summary("quarantined", {RAW: "r"}, Path("q.csv")) == [f"1 video quarantined (reasons in q.csv): {ESCAPED}"]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from configs.errors import first_names
 from configs.words import counted
-from dali_pipelines.datasets.fates import first_and_count
 from dali_pipelines.store.files import replacing, write_csv, write_json
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
@@ -133,4 +133,4 @@ def count_lines(sets: Sets, as_what: str) -> list[str]:
 
 def unreadable_line(names: Sequence[str], note: str) -> str:
     """Format the line about unreadable videos: their number, a note, and the first names."""
-    return f"unreadable  {len(names):6}     ({note}: {first_and_count(names)})"
+    return f"unreadable  {len(names):6}     ({note}: {first_names(names)})"

@@ -39,7 +39,7 @@ def train(folder: Path, root: Path, *args: str) -> None:
 def test_too_short_videos_are_counted_and_listed_in_the_work_dir(vp9_store, tmp_path, caplog):
     train(tmp_path, vp9_store.root, "--max-steps", "2")
     (message,) = caplog.messages
-    assert message == f"5 of 12 videos too short: vcop needs 45 frames ({', '.join(SHORT[:3])} ...)"
+    assert message == f"5 of 12 videos too short: vcop needs 45 frames ({', '.join(SHORT[:3])} and 2 more)"
     table = list(csv.reader((tmp_path / "run" / "too_short.csv").open(newline="")))
     assert table[0] == ["name", "reason"]
     assert [name for name, _ in table[1:]] == SHORT
