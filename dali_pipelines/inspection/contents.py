@@ -133,7 +133,7 @@ def _lists(index: Index) -> Section | None:
             videos = len(part.index)
             rows.append((path.name, f"{videos:,}", f"{len(part.quarantined):,}", ""))
         except UserError as error:
-            rows.append((path.name, "", "", shorten(str(error), PROBLEM)))
+            rows.append((path.name, "", "", shorten(str(error).removeprefix(f"{path} "), PROBLEM)))
         bars.append((path.name, float(videos)))
     return Section("Lists", rows, ("list", "videos", "quarantined", "problem"), bars) if rows else None
 
