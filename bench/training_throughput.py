@@ -16,7 +16,6 @@ from configs.errors import UserError, run_cli
 from configs.load import load
 from configs.options import add_machine, add_overrides, overrides, whole_number
 from configs.speed import SUFFIX
-from dali_pipelines.store.encode import Encoding
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -42,15 +41,16 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    from bench.data import DATA, bench_store, store_name, store_settings
+    from bench.data import DATA, bench_store, store_name
     from bench.machine import save_json
+    from dali_pipelines.prepare.settings import encoding
     from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
         # A tiny learning rate keeps every loss finite; nothing needs to be learned here.
         changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
-            root = DATA / store_name(store_settings(Encoding().codec, None, None))
+            root = DATA / store_name(encoding("h264"))
             changes += [f"data.root={json.dumps(str(root))}", "data.list=null"]
         recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
         configs = {

@@ -33,6 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def encoding(codec: str, *, gop: int | None = None, short_side: int | None = None) -> Encoding:
+    """Return the Encoding of a codec, with the default GOP and short side unless others are given."""
+    return Encoding(codec, gop or GOP[codec], short_side=short_side or SHORT_SIDE[codec])
+
+
 def chosen(options: argparse.Namespace) -> Encoding | str:
     """Return the Encoding of the options, or "copy" or "original"; UserError for incompatible options."""
     keys = ("gop", "short_side", "size", "crf")

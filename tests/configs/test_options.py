@@ -28,10 +28,7 @@ def test_numbers_are_read_up_to_both_ends_of_their_range():
         (clip_budget.main, "--clips=0 --rounds=-1"),
         (faults.main, "--scale=0 --scale=nan --scale=inf --scale=-1"),
         (gpu_report.main, "--minutes=nan --minutes=inf --minutes=-1 --minutes=soon"),
-        (
-            loader_throughput.main,
-            "--batches=0 --workers=-1 --threads=0 --processes=0 --gop=0 --short-side=-1 --epochs=0",
-        ),
+        (loader_throughput.main, "--batches=0 --workers=-1 --threads=0 --processes=0 --epochs=0"),
         (prepare_throughput.main, "--videos=0 --workers=0 --rounds=0"),
         (storage.main, "--disk-factor=0.5 --disk-factor=nan --gops=0 --short-sides=0 --workers=-1 --threads=0"),
         (training_throughput.main, "--steps=0 --rounds=0"),
