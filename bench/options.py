@@ -1,6 +1,8 @@
-"""Options of several benches; imports nothing heavy, as workers import the scripts again."""
+"""Options of several benches, and overrides of recipes; imports nothing heavy, as workers import the scripts again."""
 
 import argparse
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from configs.options import whole_number
@@ -23,3 +25,13 @@ def loader_settings(args: argparse.Namespace) -> dict[str, Any]:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
+
+
+def as_overrides(changes: Mapping[str, object]) -> list[str]:
+    """Write changes of a recipe, by dotted key, as overrides for `configs.load`."""
+    return [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+
+
+def as_options(changes: Mapping[str, object]) -> list[str]:
+    """Write changes of a recipe as options of a command."""
+    return [word for override in as_overrides(changes) for word in ("--set", override)]

@@ -6,11 +6,11 @@ Heavy imports are inside functions: each worker of the loader imports this file 
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.options import as_overrides
 from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
         changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
             root = DATA / store_name(encoding("h264"))
-            changes += [f"data.root={json.dumps(str(root))}", "data.list=null"]
+            changes += as_overrides({"data.root": str(root), "data.list": None})
         recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
         configs = {
             f"{recipe.parent.name}/{recipe.name.replace('.yaml', '')}": load(recipe, changes) for recipe in recipes

@@ -1,7 +1,6 @@
 """Check that every pretext task trains on this GPU: compare its loss with the CPU's, then train in bf16."""
 
 import copy
-import json
 import time
 import warnings
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from bench.data import default_task
 from bench.gpu_checks import Target
 from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
+from bench.options import as_overrides
 from bench.training_rounds import built_run
 from bench.training_throughput import default_recipes
 from configs.load import load
@@ -123,7 +123,7 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
         **{"train.global_batch": batch, "train.accumulate": 1, "train.amp": "bf16", "optim.lr": 1e-9},
         **changes,
     }
-    config = load(recipe, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    config = load(recipe, as_overrides(changes))
     with start(target.device) as ranks, built_run(config, ranks, index) as run:
         batches = endless(run.loader)
         for step in range(STEPS):

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.learning.pretext_demo import ROOT, call
 from bench.machine import machine
+from bench.options import as_options
 from bench.report import markdown, percent_interval
 from configs.errors import run_cli
 from configs.options import whole_number
@@ -63,8 +64,7 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
         "plan.num_frames": network.clip["num_frames"],
         "plan.normalization": network.clip["normalization"],
     }
-    words = ["--config", RECIPE, "--data-dir", data, "--device", "cpu"]
-    words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    words = ["--config", RECIPE, "--data-dir", data, "--device", "cpu", *as_options(changes)]
 
     def test(protocol: str, checkpoint: Path, out: Path) -> tuple[float, int]:
         """Return top-1 or R@1, and the number of test videos."""

@@ -37,30 +37,27 @@ WINDOW = 0.1  # share of the run over which "first" and "last" average
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="pretext_demo.py", description="Does every task learn?")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", default=pretext_tasks(), help="some tasks (all)")
+    tasks = pretext_tasks()
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", choices=tasks, default=tasks, help="some tasks (all)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/pretext_demo"), help="data and runs are kept here")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the JSON and the picture")
     args = parser.parse_args(argv)
-    unknown = set(args.tasks) - set(pretext_tasks())
-    if unknown:
-        raise UserError(f"no task named {', '.join(sorted(unknown))}; there are: {', '.join(pretext_tasks())}")
-
     data = args.work_dir / "data"
     call("-m", "dali_pipelines.demo_data", "--out", data)
     target = args.out / "pretext_demo.json"
     report = json.loads(target.read_text()) if target.is_file() else {"tasks": {}}
     of_all = {key: report[key] for key in ("machine",) if key in report}  # one for all, as it once was
-    tasks = {task: of_all | row for task, row in report["tasks"].items()}
+    rows = {task: of_all | row for task, row in report["tasks"].items()}
     for task in args.tasks:
-        before, learned = tasks.get(task, {}), learn(task, data, args.work_dir / task)
+        before, learned = rows.get(task, {}), learn(task, data, args.work_dir / task)
         if before | learned != before:  # else the run was finished earlier, maybe by another commit
-            tasks = dict(sorted({**tasks, task: {"machine": machine()} | learned}.items()))
-        write_json(target, {"tasks": tasks})
-    drawn = {task: of for task, of in tasks.items() if (args.work_dir / task / "metrics.jsonl").exists()}
+            rows = dict(sorted({**rows, task: {"machine": machine()} | learned}.items()))
+        write_json(target, {"tasks": rows})
+    drawn = {task: row for task, row in rows.items() if (args.work_dir / task / "metrics.jsonl").exists()}
     plot(drawn, args.work_dir, args.out / "pretext_demo.png")
-    if others := tasks.keys() - drawn:
+    if others := rows.keys() - drawn:
         print(f"note: the picture lacks {', '.join(sorted(others))}, whose runs are not in {args.work_dir}")
-    print(table(tasks))
+    print(table(rows))
 
 
 def call(*command: object) -> None:

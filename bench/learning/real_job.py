@@ -19,6 +19,7 @@ from bench.learning.pretext_demo import read_rows
 from bench.learning.real_data import FINETUNED, Split, splits
 from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
+from bench.options import as_options
 from configs.errors import UserError, run_cli
 from configs.options import whole_number
 from configs.schema import Recognition
@@ -139,10 +140,6 @@ def tested(run: Path, split: Split) -> np.ndarray:
     index = split.index.select(split.tested)
     found = predict(net.eval(), index, weights.config.plan, RANKS, weights.config.data, desc="test")
     return in_top_k(found.scores, found.labels, 1)
-
-
-def as_options(changes: Mapping[str, Any]) -> list[str]:
-    return [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
 
 
 if __name__ == "__main__":

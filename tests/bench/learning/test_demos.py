@@ -69,15 +69,11 @@ def test_pretext_demo_trains_and_probes_each_task_into_one_report(demo_set, tmp_
     assert "note: the picture lacks ctp, rot3d, whose runs are not in" in printed
 
 
-def test_pretext_demo_names_an_unknown_task():
-    with pytest.raises(UserError, match=r"no task named cpt; there are: .*ctp"):
-        pretext_demo.main(["--tasks", "cpt", "--out", "nowhere"])
-
-
-def test_downstream_demo_refuses_an_unknown_task_before_it_makes_videos(monkeypatch, capsys):
-    monkeypatch.setattr(downstream_demo, "call", None)
+@pytest.mark.parametrize("demo", [pretext_demo, downstream_demo])
+def test_an_unknown_task_is_refused_before_videos_are_made(monkeypatch, capsys, demo):
+    monkeypatch.setattr(demo, "call", None)
     with pytest.raises(SystemExit):
-        downstream_demo.main(["--tasks", "cpt"])
+        demo.main(["--tasks", "cpt", "--out", "nowhere"])
     assert "invalid choice: 'cpt'" in capsys.readouterr().err
 
 
