@@ -1,11 +1,10 @@
-"""Options of several benches, and overrides of recipes; imports nothing heavy, as workers import the scripts again."""
+"""Options of several benches, given or made; imports nothing heavy, as workers import the scripts again."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from configs.options import whole_number
+from configs.options import as_overrides, whole_number
 
 
 def add_rounds(parser: argparse.ArgumentParser, *, batches: int, rounds: int) -> None:
@@ -25,11 +24,6 @@ def loader_settings(args: argparse.Namespace) -> dict[str, Any]:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
-
-
-def as_overrides(changes: Mapping[str, object]) -> list[str]:
-    """Write changes of a recipe, by dotted key, as overrides for `configs.load`."""
-    return [f"{key}={json.dumps(value)}" for key, value in changes.items()]
 
 
 def as_options(changes: Mapping[str, object]) -> list[str]:

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.options import as_overrides
 from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
-from configs.options import add_machine, add_overrides, overrides, whole_number
+from configs.options import add_machine, add_overrides, as_overrides, overrides, whole_number
 from configs.speed import SUFFIX
 
 if TYPE_CHECKING:

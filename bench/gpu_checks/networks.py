@@ -15,10 +15,10 @@ from bench.data import default_task
 from bench.gpu_checks import Target
 from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
-from bench.options import as_overrides
 from bench.training_rounds import built_run
 from bench.training_throughput import default_recipes
 from configs.load import load
+from configs.options import as_overrides
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task

@@ -7,9 +7,9 @@ from typing import Any
 from bench.gpu_checks import ROOT, Target
 from bench.gpu_checks.pipelines import alternate
 from bench.gpu_checks.videos import chosen_store, dataset
-from bench.options import as_overrides
 from bench.training_rounds import built_run
 from configs.load import load
+from configs.options import as_overrides
 from configs.words import counted
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.options import as_overrides
 from configs.load import load
+from configs.options import as_overrides
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test

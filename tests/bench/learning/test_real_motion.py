@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench.learning import real_data, real_job, real_motion, real_recipes, real_table
-from bench.options import as_overrides
 from configs.errors import UserError
 from configs.load import load
+from configs.options import as_overrides
 from dali_pipelines.tasks import Task
 from nets.tasks import pretext_tasks
 from trainers.evaluation import attentive, linear
