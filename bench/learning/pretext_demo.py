@@ -28,11 +28,12 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.files import write_json
 from dali_pipelines.tasks import Task
 from nets.tasks import build_task, net_module, pretext_tasks
+from trainers.commands.report import WINDOW, read_metrics
 from trainers.engine import checkpoint
 
 ROOT = Path(__file__).parents[2]
 DRAWS = 4  # samples of every test video
-WINDOW = 0.1  # share of the run over which "first" and "last" average
+METRICS = "metrics.jsonl"
 
 
 def main(argv: list[str]) -> None:
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
         if before | learned != before:  # else the run was finished earlier, maybe by another commit
             rows = dict(sorted({**rows, task: {"machine": machine()} | learned}.items()))
         write_json(target, {"tasks": rows})
-    drawn = {task: row for task, row in rows.items() if (args.work_dir / task / "metrics.jsonl").exists()}
+    drawn = {task: row for task, row in rows.items() if (args.work_dir / task / METRICS).exists()}
     plot(drawn, args.work_dir, args.out / "pretext_demo.png")
     if others := rows.keys() - drawn:
         print(f"note: the picture lacks {', '.join(sorted(others))}, whose runs are not in {args.work_dir}")
@@ -77,7 +78,7 @@ def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
         call(ROOT / "trainers/probe.py", "--work-dir", run, "--data-dir", data, *lists, "--json", probe)
     probes = json.loads(probe.read_text())
     return (
-        summary(task, read_rows(run))
+        summary(task, read_metrics(run / METRICS))
         | held_out(task, data, run)
         | {
             "probe": probes["probes"][task],
@@ -85,11 +86,6 @@ def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
             "probe_chance": probes["chance"],
         }
     )
-
-
-def read_rows(run: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's metrics.jsonl."""
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -131,7 +127,7 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
     size = 3.2 * columns, 2.5 * math.ceil(len(tasks) / columns)
     axes = panels(len(tasks), columns, size=size, title="pretext metric on the demo videos; dashed: chance")
     for name, axis in zip(tasks, axes, strict=True):
-        metric, rows = tasks[name]["metric"], read_rows(runs / name)
+        metric, rows = tasks[name]["metric"], read_metrics(runs / name / METRICS)
         steps = [row["step"] for row in rows]
         axis.plot(steps, [row[metric] for row in rows], linewidth=1)
         axis.plot(steps, [row["chance"] for row in rows], color="gray", linestyle="--", linewidth=1)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from bench.learning import real_recipes
-from bench.learning.pretext_demo import read_rows
 from bench.learning.real_data import FINETUNED, Split, splits
 from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
@@ -30,6 +29,7 @@ from nets.backbones import Backbone, create
 from nets.classifier import Classifier
 from nets.tasks import net_module
 from trainers.commands import finetune, pretrain
+from trainers.commands.report import read_metrics
 from trainers.evaluation.predict import in_top_k, predict
 from trainers.weights import load, read
 
@@ -88,7 +88,7 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
     if pretrain.main([*recipe, "--device", "cpu", *as_options(changes)]):
         raise UserError(f"pretraining in {out} was interrupted; give the same command again")
     weights = read(out / "pretrain")
-    last = read_rows(out / "pretrain")[-1]
+    last = read_metrics(out / "pretrain/metrics.jsonl")[-1]
     terms = {key: round(last[key], 4) for key in ("loss", net_module(task).METRIC, "chance")}
     return {
         "backbone": weights.backbone,
