@@ -89,20 +89,17 @@ def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
 
 
 def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Return the metric's mean over the first and the last tenth of logged steps, and the latter's standard error."""
+    """Return the metric's mean over the first and the last tenth of logged steps, and its value by chance."""
     metric = net_module(task).METRIC
-    count = max(2, round(WINDOW * len(rows)))
+    count = max(1, round(WINDOW * len(rows)))
     first, last = ([row[metric] for row in part] for part in (rows[:count], rows[-count:]))
     chance = statistics.fmean(row["chance"] for row in rows[-count:])
-    error = statistics.stdev(last) / math.sqrt(count)
     return {
         "metric": metric,
         "chance": round(chance, 4),
         "first": round(statistics.fmean(first), 4),
         "last": round(statistics.fmean(last), 4),
-        "standard_error": round(error, 4),
         "steps": int(rows[-1]["step"]),
-        "clips_per_s": round(statistics.median(row["clips_per_s"] for row in rows), 1),
     }
 
 
@@ -117,8 +114,7 @@ def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
     index = open_dataset(data, data / "test.txt").index
     with torch.no_grad(), closing(ClipLoader(index, plan, batch_size=config.train.global_batch, seed=1)) as loader:
         values = [float(net(batch)[net_module(task).METRIC]) for _ in range(DRAWS) for batch in loader]
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    return {"held_out": round(statistics.fmean(values), 4), "held_out_standard_error": round(error, 4)}
+    return {"held_out": round(statistics.fmean(values), 4)}
 
 
 def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
