@@ -81,30 +81,20 @@ def _cpu_ms(step: Callable[[int], object], count: int) -> float:
     return 1000 * (time.process_time() - began) / count
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="clip_budget.py", description="What a clip costs a CPU, step by step.")
     parser.add_argument("--tasks", nargs="+", default=TASKS, help=f"with their default plans ({' '.join(TASKS)})")
-    parser.add_argument(
-        "--codec", nargs="+", default=["h264"], help="of the videos, made where they are missing (h264)"
-    )
-    parser.add_argument("--data-dir", type=Path, help="a prepared dataset instead")
+    parser.add_argument("--data-dir", type=Path, help="a prepared dataset; by default one is made in runs/bench")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    roots = [args.data_dir] if args.data_dir else [bench_store(codec=codec) for codec in args.codec]
-    budgets: dict[str, dict[str, dict[str, float]]] = {}
-    for root in roots:
-        index = Index.load(root)
-        name = " ".join(index.formats)
-        budgets[name] = {task: budget(index, default_task(task)) for task in args.tasks}
-        save_json(args.json, clips=CLIPS, rounds=ROUNDS, cpu_ms_per_clip=budgets)
-        steps = list(dict.fromkeys(step for of_task in budgets[name].values() for step in of_task if step != "all"))
-        rows = [[step, *(of.get(step, "") for of in budgets[name].values())] for step in [*steps, "all"]]
-        print(f"\nCPU ms a clip from {index.root} ({name})\n")
-        print("\n".join(markdown(["step", *budgets[name]], rows)))
+    args = parser.parse_args(argv)
+    index = Index.load(args.data_dir or bench_store())
+    formats = " ".join(index.formats)
+    budgets = {task: budget(index, default_task(task)) for task in args.tasks}
+    save_json(args.json, formats=formats, clips=CLIPS, rounds=ROUNDS, cpu_ms_per_clip=budgets)
+    steps = list(dict.fromkeys(step for of_task in budgets.values() for step in of_task if step != "all"))
+    rows = [[step, *(of.get(step, "") for of in budgets.values())] for step in [*steps, "all"]]
+    print(f"CPU ms a clip from {index.root} ({formats})\n")
+    print("\n".join(markdown(["step", *budgets], rows)))
 
 
 if __name__ == "__main__":
