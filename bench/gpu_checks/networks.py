@@ -137,7 +137,7 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
     return {
         "ok": not found,
         "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms{wait}",
-        "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {decoder}",
+        "settings": f"{recipe}, {config.backbone}, {store}, batch {batch}, {decoder}",
         "last": {name: value.item() for name, value in last.terms.items()} | {"grad_norm": last.grad_norm},
         "waits": found,
         "peak_mib": peak,

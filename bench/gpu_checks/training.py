@@ -4,7 +4,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from bench.gpu_checks import ROOT, Target
+from bench.gpu_checks import Target
 from bench.gpu_checks.pipelines import alternate
 from bench.gpu_checks.videos import chosen_store, dataset
 from bench.training_rounds import built_run
@@ -14,7 +14,7 @@ from configs.words import counted
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
 
-RECIPE = ROOT / "configs/recognition/torchvision_r3d18_kinetics.yaml"
+RECIPE = "recognition/torchvision_r3d18_kinetics"
 CLASSES = 400
 BATCH, THREADS, WORKERS = 32, 14, 4
 HOST_WORKERS = 14  # for stores that workers decode

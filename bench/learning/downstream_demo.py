@@ -26,7 +26,7 @@ from trainers.weights import read
 
 TASKS = ("ctp", "cstp", "concepts", "cpc_transformer", "moco")
 FIGURES = ("scratch", "finetune", "linear", "retrieval", "random_linear")
-RECIPE = ROOT / "configs/recognition/demo.yaml"
+RECIPE = "recognition/demo"
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 """Standard errors from the mean to the ends of the 95 % interval, for 2 to 10 seeds."""
 CLASSES = 8  # directions of motion
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     report = json.loads(target.read_text()) if target.is_file() else {}
     for task in args.tasks:
         weights = args.pretext / task
-        recipe = ("--config", ROOT / "configs" / task / "demo.yaml")
+        recipe = ("--config", f"{task}/demo")
         call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", weights, "--device", "cpu")
         report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
         write_json(target, dict(sorted(report.items())))

@@ -70,8 +70,8 @@ def call(*command: object) -> None:
 
 def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
     """Train and probe one task; return its metric and the probes' accuracy."""
-    recipe = ROOT / "configs" / task / "demo.yaml"
-    call(ROOT / "trainers/pretrain.py", "--config", recipe, "--data-dir", data, "--work-dir", run, "--device", "cpu")
+    recipe = ("--config", f"{task}/demo")
+    call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", run, "--device", "cpu")
     probe = run / "probe.json"
     if not probe.is_file():
         lists = ("--train", "train.txt", "--test", "test.txt")
