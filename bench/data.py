@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dali_pipelines import limits
 from dali_pipelines.datasets.open import Dataset
-from dali_pipelines.prepare.settings import encoding
+from dali_pipelines.prepare.settings import encoding_of
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.index import Index
@@ -54,7 +54,7 @@ def bench_store(
     By default it is stored as `prepare` does, below DATA in a folder named for the encoding. For training, the videos
     belong to `classes` classes in turn.
     """
-    settings = encoding(codec, gop=gop, short_side=short_side)
+    settings = encoding_of(codec, gop=gop, short_side=short_side)
     root = root or DATA / store_name(settings)
 
     def write(name: str) -> Record:

@@ -41,14 +41,14 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     from bench.data import DATA, bench_store, store_name
     from bench.machine import save_json
-    from dali_pipelines.prepare.settings import encoding
+    from dali_pipelines.prepare.settings import encoding_of
     from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
         # A tiny learning rate keeps every loss finite; nothing needs to be learned here.
         changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
-            root = DATA / store_name(encoding("h264"))
+            root = DATA / store_name(encoding_of("h264"))
             changes += as_overrides({"data.root": str(root), "data.list": None})
         recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
         configs = {recipe: load(recipe, changes) for recipe in recipes}

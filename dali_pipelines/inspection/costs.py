@@ -13,7 +13,7 @@ from configs.words import counted
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section, spread
-from dali_pipelines.prepare.settings import encoding
+from dali_pipelines.prepare.settings import encoding_of
 from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.encode import write_frames
 from dali_pipelines.store.files import video_path
@@ -76,7 +76,7 @@ def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
 
 def gain(index: Index) -> list[Section]:
     """Re-encode some videos with `prepare`'s defaults, and time the same frames from both; [] if that fails."""
-    settings = encoding("h264")
+    settings = encoding_of("h264")
     some = spread(len(index), REENCODED)
     with tempfile.TemporaryDirectory() as folder:
         records = {}
