@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
 def call(*command: object) -> None:
     """Run python with these arguments; UserError with the command if it fails."""
     words = [sys.executable, *map(str, command)]
-    if status := subprocess.run(words, cwd=Path.cwd()).returncode:
+    if status := subprocess.run(words).returncode:
         raise UserError(f"`{' '.join(words)}` ended with status {status}; what is done so far is kept")
 
 

@@ -85,7 +85,7 @@ def worker_counts() -> list[int]:
 
 
 def read_kib(loader: ClipLoader) -> float:
-    """Return the mean KiB per clip read from disk in the first epochs, from the index alone."""
+    """Return the mean KiB per clip read from disk in the first epochs."""
     videos = min(READ, len(loader.index))
     costs = clip_costs(loader.index, loader.task, rows=range(videos), draws=-(-READ // videos), seed=loader.order.seed)
     return round(costs.bytes / 1024, 1)
