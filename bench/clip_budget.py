@@ -17,7 +17,6 @@ from bench.loader.ceilings import augment_only
 from bench.machine import save_json
 from bench.report import markdown
 from configs.errors import run_cli
-from configs.options import whole_number
 from dali_pipelines.decode import packets
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
@@ -27,14 +26,15 @@ from dali_pipelines.tasks import Task
 
 TASKS = ("ctp", "recognition", "concepts", "dpc")
 BATCH = 8
+CLIPS, ROUNDS = 24, 15  # that are looked at, and of which the least counts
 
 
-def budget(index: Index, task: Task, *, clips: int, rounds: int) -> dict[str, float]:
+def budget(index: Index, task: Task) -> dict[str, float]:
     """Return the CPU milliseconds per clip of each step, in the order of the loader."""
     order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
     steps = task.program.host_steps(gpu=False)
     source = SampleSource(index, task, order, media="frames", steps=steps)
-    rows = [row % len(index) for row in range(clips)]
+    rows = [row % len(index) for row in range(CLIPS)]
     drafts = [source.draft(0, row) for row in rows]
     read = [draft.read() for draft in drafts]
     samples = [source.decoded(draft, clip) for draft, clip in zip(drafts, read, strict=True)]
@@ -56,10 +56,10 @@ def budget(index: Index, task: Task, *, clips: int, rounds: int) -> dict[str, fl
     }
     batches = augment_only(index, task, batch_size=BATCH, device="cpu", threads=1, cut=True)
     least = dict.fromkeys([*timed, "graph"], float("inf"))
-    for _ in tqdm(range(rounds), desc=task.name, unit="round"):
+    for _ in tqdm(range(ROUNDS), desc=task.name, unit="round"):
         for name, step in timed.items():
-            least[name] = min(least[name], _cpu_ms(step, clips))
-        least["graph"] = min(least["graph"], _cpu_ms(lambda _: next(batches), -(-clips // BATCH)) / BATCH)
+            least[name] = min(least[name], _cpu_ms(step, CLIPS))
+        least["graph"] = min(least["graph"], _cpu_ms(lambda _: next(batches), -(-CLIPS // BATCH)) / BATCH)
     operations = [type(operation).__name__ for operation in task.program.views[0].operations[:steps]]
     hosts = [least["decode"], *(least[f"host {count}"] for count in range(1, steps + 1))]
     spent = {
@@ -81,34 +81,20 @@ def _cpu_ms(step: Callable[[int], object], count: int) -> float:
     return 1000 * (time.process_time() - began) / count
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="clip_budget.py", description="What a clip costs a CPU, step by step.")
     parser.add_argument("--tasks", nargs="+", default=TASKS, help=f"with their default plans ({' '.join(TASKS)})")
-    parser.add_argument(
-        "--codec", nargs="+", default=["h264"], help="of the videos, made where they are missing (h264)"
-    )
-    parser.add_argument("--data-dir", type=Path, help="a prepared dataset instead")
-    parser.add_argument("--clips", type=whole_number(1), default=24, help="that are looked at (24)")
-    parser.add_argument("--rounds", type=whole_number(1), default=15, help="of which the least counts (15)")
+    parser.add_argument("--data-dir", type=Path, help="a prepared dataset; by default one is made in runs/bench")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    roots = [args.data_dir] if args.data_dir else [bench_store(codec=codec) for codec in args.codec]
-    budgets: dict[str, dict[str, dict[str, float]]] = {}
-    for root in roots:
-        index = Index.load(root)
-        name = " ".join(index.formats)
-        budgets[name] = {
-            task: budget(index, default_task(task), clips=args.clips, rounds=args.rounds) for task in args.tasks
-        }
-        save_json(args.json, clips=args.clips, rounds=args.rounds, cpu_ms_per_clip=budgets)
-        steps = list(dict.fromkeys(step for of_task in budgets[name].values() for step in of_task if step != "all"))
-        rows = [[step, *(of.get(step, "") for of in budgets[name].values())] for step in [*steps, "all"]]
-        print(f"\nCPU ms a clip from {index.root} ({name})\n")
-        print("\n".join(markdown(["step", *budgets[name]], rows)))
+    args = parser.parse_args(argv)
+    index = Index.load(args.data_dir or bench_store())
+    formats = " ".join(index.formats)
+    budgets = {task: budget(index, default_task(task)) for task in args.tasks}
+    save_json(args.json, formats=formats, clips=CLIPS, rounds=ROUNDS, cpu_ms_per_clip=budgets)
+    steps = list(dict.fromkeys(step for of_task in budgets.values() for step in of_task if step != "all"))
+    rows = [[step, *(of.get(step, "") for of in budgets.values())] for step in [*steps, "all"]]
+    print(f"CPU ms a clip from {index.root} ({formats})\n")
+    print("\n".join(markdown(["step", *budgets], rows)))
 
 
 if __name__ == "__main__":

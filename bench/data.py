@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dali_pipelines import limits
 from dali_pipelines.datasets.open import Dataset
-from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
+from dali_pipelines.prepare.settings import encoding_of
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.index import Index
@@ -35,18 +35,9 @@ def for_batches(index: Index, task: Task, batch_size: int) -> Index:
     return index if copies == 1 else videos.repeat([copies] * len(videos))
 
 
-def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:
-    """Choose how a bench's videos are encoded: like `prepare`'s by default; a short side of 0 keeps the size."""
-    if gop is None:
-        gop = GOP.get(codec, 1)
-    if short_side is None:
-        short_side = SHORT_SIDE.get(codec)
-    return Encoding(codec, gop, short_side=short_side or None)
-
-
 def store_name(settings: Encoding) -> str:
     """Return the folder name for videos that are stored this way."""
-    return f"{settings.codec}_gop{settings.gop}_{settings.short_side or 'full'}"
+    return f"{settings.codec}_gop{settings.gop}_{settings.short_side}"
 
 
 def bench_store(
@@ -60,10 +51,10 @@ def bench_store(
 ) -> Path:
     """Make a dataset of 6 s clips of 336x256, unless it is there already; return its folder.
 
-    By default it is stored as `prepare` does, below DATA in a folder named for the encoding. A `short_side` of 0 keeps
-    the size. For training, the videos belong to `classes` classes in turn.
+    By default it is stored as `prepare` does, below DATA in a folder named for the encoding. For training, the videos
+    belong to `classes` classes in turn.
     """
-    settings = store_settings(codec, gop, short_side)
+    settings = encoding_of(codec, gop=gop, short_side=short_side)
     root = root or DATA / store_name(settings)
 
     def write(name: str) -> Record:

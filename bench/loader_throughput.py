@@ -14,7 +14,7 @@ from configs.errors import UserError, run_cli
 from configs.options import whole_number
 from configs.schema import MOST_WORKERS
 from dali_pipelines import limits
-from dali_pipelines.store.encode import Encoding
+from dali_pipelines.store.encoders import ENCODERS
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -31,14 +31,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--codec",
         nargs="+",
-        default=[Encoding().codec],
-        help="of the videos that are made; several are compared in one run (h264, as prepare has it)",
+        default=["h264"],
+        choices=ENCODERS,
+        help="of the videos that are made, as prepare makes them; several are compared in one run (h264)",
     )
-    parser.add_argument(
-        "--gop", type=whole_number(1), help="their frames from key frame to key frame; by default as prepare has it"
-    )
-    side = "their shorter side, likewise; 0 is all that the sources have"
-    parser.add_argument("--short-side", type=whole_number(0), help=side)
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="measure other loaders on the same clips too: these, or all"
     )
@@ -49,13 +45,13 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
     args = parser.parse_args(argv)
-    made_only = ("peers", "codec", "gop", "short_side") if args.data_dir else ()
+    made_only = ("peers", "codec") if args.data_dir else ()
     alone_only = ("peers", "workers", "threads", "device", "epochs") if args.processes > 1 else ()
     epochs_only = ("peers",) if args.epochs else ()
     for names, why in ((made_only, "--data-dir"), (alone_only, "--processes"), (epochs_only, "--epochs")):
         for name in names:
             if getattr(args, name) != parser.get_default(name):
-                raise UserError(f"--{name.replace('_', '-')} does not go with {why}: leave one of them out")
+                raise UserError(f"--{name} does not go with {why}: leave one of them out")
     if (args.epochs or args.processes > 1) and len(args.codec) > 1:
         raise UserError(f"--codec {' '.join(args.codec)}: --epochs and --processes measure one store")
     return args

@@ -1,9 +1,10 @@
-"""Options of several benches; imports nothing heavy, as workers import the scripts again."""
+"""Options of several benches, given or made; imports nothing heavy, as workers import the scripts again."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
-from configs.options import whole_number
+from configs.options import as_overrides, whole_number
 
 
 def add_rounds(parser: argparse.ArgumentParser, *, batches: int, rounds: int) -> None:
@@ -23,3 +24,8 @@ def loader_settings(args: argparse.Namespace) -> dict[str, Any]:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
+
+
+def as_options(changes: Mapping[str, object]) -> list[str]:
+    """Write changes of a recipe as options of a command."""
+    return [word for override in as_overrides(changes) for word in ("--set", override)]

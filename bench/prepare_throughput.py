@@ -33,10 +33,11 @@ class Rate(NamedTuple):
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
+    from bench.data import DATA
     from bench.machine import save_json
     from bench.report import in_words, markdown, median_range
 
-    sources = args.sources or [made_up(args.work_dir, SIZE, args.videos)]
+    sources = args.sources or [made_up(DATA / "prepare", SIZE, 8 * limits.cores())]
     rates: dict[str, list[Rate]] = {name: [] for name in SIZES}
     figures: dict[str, Any] = {}
     for _ in range(args.rounds):
@@ -61,13 +62,10 @@ def main(argv: list[str]) -> None:
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="prepare_throughput.py", description="How fast does prepare store videos?")
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (made-up ones)")
-    cores = limits.cores()
-    made_up = "made-up videos, 10 s of 640x360 (8 a core)"
-    parser.add_argument("--videos", type=whole_number(1), default=8 * cores, help=made_up)
     parser.add_argument("--codec", default="h264", help="what is stored (h264)")
-    parser.add_argument("--workers", type=whole_number(1, MOST_WORKERS), default=cores, help="processes (one a core)")
+    workers = whole_number(1, MOST_WORKERS)
+    parser.add_argument("--workers", type=workers, default=limits.cores(), help="processes (one a core)")
     parser.add_argument("--rounds", type=whole_number(1), default=3, help="rounds over both sizes (3)")
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/prepare"), help="made-up videos stay there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser.parse_args(argv)
 

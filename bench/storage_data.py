@@ -1,12 +1,11 @@
 """Store the same videos in several ways, count costs without decoding, and time their clips."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench import meters
 from bench.data import for_batches, source_video
+from bench.loader.ours import loader_rate
 from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
 from configs.words import counted
@@ -14,10 +13,8 @@ from dali_pipelines import prepare
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.inspection.costs import clip_costs
-from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
-from trainers.engine.loop import endless
 
 VIDEOS = 8
 DRAWS = 4  # plans per video whose frames are counted
@@ -98,17 +95,11 @@ def rounds(
     rates: dict[str, list[float]] = {way: [] for way in stored}
     for _ in range(rounds):
         for way, index in stored.items():
-            rate, decoder = _rate(index, task, settings, batches)
+            enough = for_batches(index, task, settings["batch_size"])
+            rate, decoder = loader_rate(enough, task, settings, batches)
             rates[way].append(rate)
             figures[way].update(decoder=decoder, clips_per_s=median_range(rates[way]))
         yield rates
-
-
-def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
-    """Return clips/s of one round and the decoder; the loader is then closed, so it does not prefetch later."""
-    with closing(ClipLoader(for_batches(index, task, settings["batch_size"]), task, **settings)) as loader:
-        rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
-        return settings["batch_size"] * rate, loader.decoder
 
 
 def table(figures: Mapping[str, Mapping[str, Any]], rates: Mapping[str, list[float]], task: str, *, base: str) -> str:

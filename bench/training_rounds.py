@@ -107,15 +107,13 @@ def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
         alone.append(train_steps(run, cached, steps, settle_s=settle_s)[..., 0].max(1))
         fed.append(load_batches(run, batches, steps).max(1))
     totals = [part[..., 0].max(1) for part in whole]
-    loader_to_network = ratio(fed, alone)
     by_rank = np.concatenate(whole).sum(0)  # (world_size, 3)
     figures: dict[str, Any] = {
         "step_ms": percentiles_ms(totals),
         "network_ms": percentiles_ms(alone),
         "loader_ms": percentiles_ms(fed),
         "network_to_step": ratio(alone, totals),
-        "loader_to_network": loader_to_network,
-        "bound": bound(loader_to_network),
+        "bound": bound(ratio(fed, alone)),
         "data_wait": round(float((by_rank[:, 1] / by_rank[:, 0]).max()), 4),
     }
     if device.type == "cuda":

@@ -6,7 +6,6 @@ Heavy imports are inside functions: each worker of the loader imports this file 
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +13,19 @@ from typing import TYPE_CHECKING, Any
 from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
-from configs.options import add_machine, add_overrides, overrides, whole_number
+from configs.options import add_machine, add_overrides, as_overrides, overrides, whole_number
+from configs.recipes import names, row
 from configs.speed import SUFFIX
-from dali_pipelines.store.encode import Encoding
 
 if TYPE_CHECKING:
     from configs.schema import Config
     from trainers.engine.distributed import Ranks
 
-ROOT = Path(__file__).parents[1]
-
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="training_throughput.py", description="What bounds training?")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, with each backbone of their recipes (all)")
-    parser.add_argument("--config", nargs="+", type=Path, metavar="YAML", help="these recipes instead")
+    parser.add_argument("--config", nargs="+", metavar="YAML", help="these recipes instead")
     parser.add_argument("--steps", type=whole_number(1), default=20, help="timed steps a round (20)")
     parser.add_argument("--rounds", type=whole_number(1), default=3, help="rounds of each of the three (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
@@ -42,20 +39,19 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    from bench.data import DATA, bench_store, store_name, store_settings
+    from bench.data import DATA, bench_store, store_name
     from bench.machine import save_json
+    from dali_pipelines.prepare.settings import encoding_of
     from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
         # A tiny learning rate keeps every loss finite; nothing needs to be learned here.
         changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
-            root = DATA / store_name(store_settings(Encoding().codec, None, None))
-            changes += [f"data.root={json.dumps(str(root))}", "data.list=null"]
+            root = DATA / store_name(encoding_of("h264"))
+            changes += as_overrides({"data.root": str(root), "data.list": None})
         recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
-        configs = {
-            f"{recipe.parent.name}/{recipe.name.replace('.yaml', '')}": load(recipe, changes) for recipe in recipes
-        }
+        configs = {recipe: load(recipe, changes) for recipe in recipes}
         if args.data_dir is None:
             ranks.on_rank0(lambda: bench_store(root))
         results: dict[str, dict[str, Any]] = {}
@@ -68,16 +64,17 @@ def main(argv: list[str]) -> None:
             print(table(results), flush=True)
 
 
-def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
-    """Return each task's UCF101 recipes for speed, one per backbone; without a GPU, its small demo.yaml."""
+def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[str]:
+    """Return each task's UCF101 recipes for speed, one per backbone; without a GPU, its small demo."""
     from nets.tasks import net_module, pretext_tasks
 
-    chosen: dict[tuple[str, str], Path] = {}
+    chosen: dict[tuple[str, str], str] = {}
     for task in tasks or pretext_tasks():
         net_module(task)  # UserError for an unknown task
-        for recipe in sorted((ROOT / "configs" / task).glob("*_ucf101.yaml" if gpu else "demo.yaml")):
-            chosen.setdefault((task, load(recipe).backbone), recipe)
-    return [Path(f"{recipe}{SUFFIX if gpu else ''}") for recipe in chosen.values()]
+        for recipe in names():
+            if recipe.startswith(f"{task}/") and recipe.endswith("_ucf101" if gpu else "/demo"):
+                chosen.setdefault((task, row(recipe)[1]), recipe)
+    return [recipe + SUFFIX * gpu for recipe in chosen.values()]
 
 
 def measure(config: "Config", ranks: "Ranks", *, steps: int, rounds: int) -> dict[str, Any]:

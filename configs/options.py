@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -28,7 +28,12 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return the options' changes to the recipe, for `configs.load.load`; some commands also have --work-dir."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}
-    return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None]
+    return [*args.set, *as_overrides({key: str(value) for key, value in named.items() if value is not None})]
+
+
+def as_overrides(changes: Mapping[str, object]) -> list[str]:
+    """Write changes of a recipe, by dotted key, as overrides for `configs.load.load`."""
+    return [f"{key}={json.dumps(value)}" for key, value in changes.items()]
 
 
 def require_recipe(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from configs.options import add_overrides, overrides, whole_number
 from configs.words import counted
 from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.draw import GAP, PLAY_FPS, Sample, View, stack, text, tile
+from dali_pipelines.inspection import spread
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.preview_page import page
@@ -29,6 +30,7 @@ from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.files import write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
+from dali_pipelines.web import encoded
 
 SECONDS = 12  # minimum length of a video
 SCREEN = 16 / 9  # width to height
@@ -49,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
     writers: dict[str, Callable[[list[Sample]], bytes]] = {
-        ".png": lambda samples: png(samples, args.frames),
+        ".png": lambda samples: encoded(sheet(samples, args.frames), "png"),
         ".html": lambda samples: page(samples, task, facts).encode(),
         ".mp4": mp4,
     }
@@ -120,13 +122,6 @@ def _of_view(of_views: Any, place: int) -> Any:
     return of_views[place] if of_views is not None and place < len(of_views) else None
 
 
-def png(samples: Sequence[Sample], frames: int) -> bytes:
-    """Encode `sheet` as a PNG."""
-    file = io.BytesIO()
-    sheet(samples, frames).save(file, "PNG")
-    return file.getvalue()
-
-
 def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
     """Draw frames of each view side by side, with the caption below; short views and samples share rows.
 
@@ -138,8 +133,7 @@ def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
     for sample in samples:
         strips = []
         for view in sample.views:
-            times = np.linspace(0, len(view) - 1, min(frames, len(view))).round().astype(int)
-            strip = stack([tile(view, t) for t in times], across=True)
+            strip = stack([tile(view, t) for t in spread(len(view), frames)], across=True)
             strips.append(stack([strip, text(view.caption, strip.width)], gap=0))
         views = _grid(strips, columns)
         blocks.append(stack([text(sample.title, views.width), views]) if sample.title else views)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.faults import kills, workers
-from bench.faults.row import Row, save, table
+from bench.faults.row import Row, save
 from configs.errors import UserError, run_cli
 from configs.options import number
 
@@ -36,16 +36,16 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     command = " ".join(["python -m bench.faults", *args.names, *(["--scale", f"{args.scale:g}"] * (args.scale != 1))])
-    rows: list[Row] = []
+    passed = True
     for name in args.names or FAULTS:
         folder = args.work_dir / name
         folder.mkdir(parents=True, exist_ok=True)
-        rows.append(FAULTS[name](args.scale, folder))
-        print(*rows[-1].cells(), sep=" | ", flush=True)
+        row = FAULTS[name](args.scale, folder)
+        print(row.table(), flush=True)
         if args.json:  # at once: the next fault may take hours
-            save(args.json, rows[-1], command=command)
-    print(table(rows))
-    return int(not all(row.passed for row in rows))
+            save(args.json, row, command=command)
+        passed = passed and row.passed
+    return int(not passed)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
-"""Kill runs at any moment, repeatedly until they end, and compare their bits with those of an undisturbed run.
+"""Kill runs at random moments, repeatedly until they end, and compare their bits with those of an undisturbed run.
 
-Half of the kills come at a random time; half hold the run at the start of an activity (`victim.MARKED`), so moments of
-microseconds are hit as well.
+`tests/faults/test_phases.py` kills them at moments of microseconds, such as the renaming of a checkpoint.
 """
 
-import json
 import os
 import random
 import shutil
 import signal
 import time
-from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,15 +20,16 @@ import yaml
 from tqdm import tqdm
 
 from bench.data import bench_store
-from bench.faults import victim
+from bench.faults.fork import start
 from bench.faults.row import Row
 from bench.faults.same import compare
 from dali_pipelines.progress import bar
 
 KILLS, HANGS_S, LEAVES_S = 200, 300, 20
 """Kills per task at full scale, and seconds after which a run counts as hanging, or a worker as outliving its run."""
-WORKERS, AIMED, ALONE = 0.1, 0.5, 0.5
-"""Shares of starts: with 1 or 2 workers, held to be killed, killed without its workers."""
+WORKERS, ALONE = 0.1, 0.5
+"""Shares of starts: with 1 or 2 workers, killed without its workers."""
+ROOT = Path(__file__).parents[2]
 
 SMALL = {"num_frames": 8, "size": 32}
 TRAIN = {"epochs": 3, "global_batch": 4, "checkpoint_every": 2, "log_every": 1, "loggers": ["tensorboard", "csv"]}
@@ -63,7 +61,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 def inject(scale: float, folder: Path, *, task: str) -> Row:
     """Return the row of a task with state besides its weights."""
     program = ["finetune", "--mode", "scratch"] if task == "recognition" else ["pretrain"]
-    argv = [str(victim.ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(recipe(task, folder))]
+    argv = [str(ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(recipe(task, folder))]
     killer = Killer(folder, [*argv, "--device", "cpu"])
     return killer.row(f"SIGKILL at any moment: {RECIPES[task][0]}", max(1, round(KILLS * scale)))
 
@@ -85,8 +83,8 @@ class Killer:
 
     place: Path
     argv: list[str]
-    hits: Counter[str] = field(default_factory=Counter)
-    """Kills by the run's activity."""
+    hits: int = 0
+    """Kills of runs that had not ended before."""
     sessions: set[int] = field(default_factory=set)
     """Processes of the present run."""
     wrong: list[str] = field(default_factory=list)
@@ -97,19 +95,18 @@ class Killer:
     """Processes of a run that still existed long after it was killed."""
 
     def __post_init__(self) -> None:
-        self.draw, self.board = random.Random(0), victim.Board(self.place / "board")
-        self.output = self.place / "output.txt"
+        self.draw, self.output = random.Random(0), self.place / "output.txt"
 
     def row(self, fault: str, kills: int) -> Row:
         """Kill runs, each repeatedly until it ends, until there were `kills` kills in total."""
         began, whole = time.monotonic(), self.place / "whole"
         shutil.rmtree(whole, ignore_errors=True)
-        assert not self.wait(self.start(whole)), f"see {self.output}"
-        alive = json.loads((self.place / "board.json").read_text())
-        self.seconds, self.labels = float(alive["seconds"]), alive["labels"] | {"start-up: resume: set aside": 3}
+        process, started = self.start(whole), time.monotonic()  # after the imports of the server
+        assert not self.wait(process), f"see {self.output}"
+        self.seconds = time.monotonic() - started
         runs = lost = 0
         progress: tqdm[None] = bar(desc=fault, total=kills)
-        while self.hits.total() < kills:
+        while self.hits < kills:
             runs += 1
             work_dir = self.place / f"run_{runs}"
             shutil.rmtree(work_dir, ignore_errors=True)
@@ -119,18 +116,17 @@ class Killer:
                 self.wrong += [f"{work_dir.name}: {difference}" for difference in differences]
                 if not differences:
                     shutil.rmtree(work_dir)
-            progress.update(self.hits.total() - progress.n)
+            progress.update(self.hits - progress.n)
         progress.close()
         return Row(
             fault,
-            injected=self.hits.total(),
-            survived=self.hits.total() - self.failed - self.outlived,
+            injected=self.hits,
+            survived=self.hits - self.failed - self.outlived,
             lost_or_repeated=lost,
             bits_equal=not self.wrong,
             details={
                 "runs": runs,
                 "seconds": round(time.monotonic() - began),
-                "kills_at": dict(sorted(self.hits.items())),
                 "differences": self.wrong[:5],
             },
         )
@@ -140,7 +136,7 @@ class Killer:
         self.sessions.clear()
         status = -signal.SIGKILL
         while status == -signal.SIGKILL:
-            enough = self.hits.total() >= kills
+            enough = self.hits >= kills
             status = self.wait(self.start(work_dir)) if enough else self.start_and_kill(work_dir)
         self.outlived += still_there(self.sessions)
         if status:
@@ -150,30 +146,17 @@ class Killer:
 
     def start_and_kill(self, work_dir: Path) -> int:
         """Start a process and kill it, unless it ends before; return its exit status."""
-        draw = self.draw
-        workers = draw.choice([1, 2]) if draw.random() < WORKERS else 0
-        aimed, alone = draw.random() < AIMED, draw.random() < ALONE
-        aim = draw.choice([*self.labels]) if aimed else ""
-        nth = min(self.labels.get(aim, 1), 1 + int(draw.expovariate(0.7)))  # small: a resumed run has less to do
-        self.board.clear()
-        process = self.start(work_dir, workers=workers, aim=aim, nth=nth)
-        if aim:
-            end = time.monotonic() + HANGS_S
-            while process.exitcode is None and not self.board.read()[1] and time.monotonic() < end:
-                process.join(0.003)
-            if not self.board.read()[1]:
-                return self.wait(process)
-        else:
-            process.join(draw.uniform(0, self.seconds))
-        kill(process, alone=alone)
-        if process.exitcode == -signal.SIGKILL:
-            self.hits[self.board.read()[0] or victim.START_UP] += 1
+        workers = self.draw.choice([1, 2]) if self.draw.random() < WORKERS else 0
+        process = self.start(work_dir, workers=workers)
+        process.join(self.draw.uniform(0, self.seconds))
+        kill(process, alone=self.draw.random() < ALONE)
+        self.hits += process.exitcode == -signal.SIGKILL
         return process.exitcode or 0
 
-    def start(self, work_dir: Path, *, workers: int = 0, aim: str = "", nth: int = 0) -> ForkServerProcess:
+    def start(self, work_dir: Path, *, workers: int = 0) -> ForkServerProcess:
         """Start the command in a work dir."""
         argv = [*self.argv, "--work-dir", str(work_dir), "--set", f"data.workers={workers}"]
-        process = victim.start(argv, self.output, self.place / "board", aim=aim, nth=nth)
+        process = start(argv, self.output)
         assert process.pid
         self.sessions.add(process.pid)
         return process
@@ -183,7 +166,7 @@ class Killer:
         process.join(HANGS_S)
         if process.exitcode is not None:
             return process.exitcode
-        self.wrong.append(f"hangs at {self.board.read()[0]}")
+        self.wrong.append(f"hangs, see {self.output}")
         kill(process, alone=False)
         return 124
 

@@ -1,7 +1,6 @@
 """One line of bench/results/faults.json: a fault and its outcome."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,10 @@ class Row:
     def passed(self) -> bool:
         return self.survived == self.injected and not self.lost_or_repeated and self.bits_equal
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the cells of a table, in the order of HEAD."""
+    def table(self) -> str:
+        """Return the row as a Markdown table."""
         numbers = (f"{number:,}" for number in (self.injected, self.survived, self.lost_or_repeated))
-        return (self.fault, *numbers, "yes" if self.bits_equal else "NO")
+        return "\n".join(markdown(HEAD, [(self.fault, *numbers, "yes" if self.bits_equal else "NO")]))
 
 
 def save(path: Path, row: Row, *, command: str) -> None:
@@ -44,8 +43,3 @@ def save(path: Path, row: Row, *, command: str) -> None:
     rows[row.fault] = {**asdict(row), "command": command, "machine": machine()}
     lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(of)}" for fault, of in rows.items())
     write_file(path, f'{{"faults": {{\n{lines}\n}}}}\n')
-
-
-def table(rows: Iterable[Row]) -> str:
-    """Return rows as a Markdown table."""
-    return "\n".join(markdown(HEAD, (row.cells() for row in rows)))

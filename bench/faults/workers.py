@@ -84,8 +84,6 @@ def kill_workers(fault: str, index: Index, kills: int) -> Row:
             "lost_or_repeated": "batches that differ, and videos that were replaced",
             "batches": len(digests),
             "workers": f"{WORKERS}, forked from a server",
-            "median_batch_s": round(median, 4),
-            "longest_batch_s": round(max(seconds), 2),
             "s_per_kill": round((sum(seconds) - median * len(seconds)) / killer.kills, 3),
             "seconds": round(sum(seconds)),
             "load_average": round(os.getloadavg()[2], 1),  # of a quarter of an hour

@@ -1,7 +1,6 @@
 """Check that every pretext task trains on this GPU: compare its loss with the CPU's, then train in bf16."""
 
 import copy
-import json
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from bench.gpu_checks.videos import chosen_store
 from bench.training_rounds import built_run
 from bench.training_throughput import default_recipes
 from configs.load import load
+from configs.options import as_overrides
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
@@ -123,7 +123,7 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
         **{"train.global_batch": batch, "train.accumulate": 1, "train.amp": "bf16", "optim.lr": 1e-9},
         **changes,
     }
-    config = load(recipe, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    config = load(recipe, as_overrides(changes))
     with start(target.device) as ranks, built_run(config, ranks, index) as run:
         batches = endless(run.loader)
         for step in range(STEPS):
@@ -137,7 +137,7 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
     return {
         "ok": not found,
         "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms{wait}",
-        "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {decoder}",
+        "settings": f"{recipe}, {config.backbone}, {store}, batch {batch}, {decoder}",
         "last": {name: value.item() for name, value in last.terms.items()} | {"grad_norm": last.grad_norm},
         "waits": found,
         "peak_mib": peak,

@@ -1,20 +1,20 @@
 """R3D-18 on 16 frames of 112x112, the workload with the closest published figures: is the network the only limit?"""
 
-import json
 from functools import partial
 from itertools import repeat
 from typing import Any
 
-from bench.gpu_checks import ROOT, Target
+from bench.gpu_checks import Target
 from bench.gpu_checks.pipelines import alternate
 from bench.gpu_checks.videos import chosen_store, dataset
 from bench.training_rounds import built_run
 from configs.load import load
+from configs.options import as_overrides
 from configs.words import counted
 from trainers.engine.distributed import start
 from trainers.engine.loop import endless, train_step
 
-RECIPE = ROOT / "configs/recognition/torchvision_r3d18_kinetics.yaml"
+RECIPE = "recognition/torchvision_r3d18_kinetics"
 CLASSES = 400
 BATCH, THREADS, WORKERS = 32, 14, 4
 HOST_WORKERS = 14  # for stores that workers decode
@@ -36,8 +36,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
         **{"data.list": None, "data.test_list": None, "data.workers": workers, "data.threads": threads},
         **{"train.global_batch": batch, "train.amp": "bf16", "optim.lr": 1e-9},  # nothing is learned here
     }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-    config = load(RECIPE, [*overrides, *(SMALL if target.rehearsal else ())])
+    config = load(RECIPE, [*as_overrides(changes), *(SMALL if target.rehearsal else ())])
     with start(target.device) as ranks, built_run(config, ranks, index, classes=CLASSES) as run:
         batches, middle = endless(run.loader), run.total_steps // 2
         rows = alternate(

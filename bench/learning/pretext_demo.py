@@ -28,59 +28,57 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.files import write_json
 from dali_pipelines.tasks import Task
 from nets.tasks import build_task, net_module, pretext_tasks
+from trainers.commands.report import WINDOW, read_metrics
 from trainers.engine import checkpoint
 
 ROOT = Path(__file__).parents[2]
 DRAWS = 4  # samples of every test video
-WINDOW = 0.1  # share of the run over which "first" and "last" average
+METRICS = "metrics.jsonl"
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="pretext_demo.py", description="Does every task learn?")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", default=pretext_tasks(), help="some tasks (all)")
+    tasks = pretext_tasks()
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", choices=tasks, default=tasks, help="some tasks (all)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/pretext_demo"), help="data and runs are kept here")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the JSON and the picture")
     args = parser.parse_args(argv)
-    unknown = set(args.tasks) - set(pretext_tasks())
-    if unknown:
-        raise UserError(f"no task named {', '.join(sorted(unknown))}; there are: {', '.join(pretext_tasks())}")
-
     data = args.work_dir / "data"
     call("-m", "dali_pipelines.demo_data", "--out", data)
     target = args.out / "pretext_demo.json"
     report = json.loads(target.read_text()) if target.is_file() else {"tasks": {}}
     of_all = {key: report[key] for key in ("machine",) if key in report}  # one for all, as it once was
-    tasks = {task: of_all | row for task, row in report["tasks"].items()}
+    rows = {task: of_all | row for task, row in report["tasks"].items()}
     for task in args.tasks:
-        before, learned = tasks.get(task, {}), learn(task, data, args.work_dir / task)
+        before, learned = rows.get(task, {}), learn(task, data, args.work_dir / task)
         if before | learned != before:  # else the run was finished earlier, maybe by another commit
-            tasks = dict(sorted({**tasks, task: {"machine": machine()} | learned}.items()))
-        write_json(target, {"tasks": tasks})
-    drawn = {task: of for task, of in tasks.items() if (args.work_dir / task / "metrics.jsonl").exists()}
+            rows = dict(sorted({**rows, task: {"machine": machine()} | learned}.items()))
+        write_json(target, {"tasks": rows})
+    drawn = {task: row for task, row in rows.items() if (args.work_dir / task / METRICS).exists()}
     plot(drawn, args.work_dir, args.out / "pretext_demo.png")
-    if others := tasks.keys() - drawn:
+    if others := rows.keys() - drawn:
         print(f"note: the picture lacks {', '.join(sorted(others))}, whose runs are not in {args.work_dir}")
-    print(table(tasks))
+    print(table(rows))
 
 
 def call(*command: object) -> None:
     """Run python with these arguments; UserError with the command if it fails."""
     words = [sys.executable, *map(str, command)]
-    if status := subprocess.run(words, cwd=Path.cwd()).returncode:
+    if status := subprocess.run(words).returncode:
         raise UserError(f"`{' '.join(words)}` ended with status {status}; what is done so far is kept")
 
 
 def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
     """Train and probe one task; return its metric and the probes' accuracy."""
-    recipe = ROOT / "configs" / task / "demo.yaml"
-    call(ROOT / "trainers/pretrain.py", "--config", recipe, "--data-dir", data, "--work-dir", run, "--device", "cpu")
+    recipe = ("--config", f"{task}/demo")
+    call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", run, "--device", "cpu")
     probe = run / "probe.json"
     if not probe.is_file():
         lists = ("--train", "train.txt", "--test", "test.txt")
         call(ROOT / "trainers/probe.py", "--work-dir", run, "--data-dir", data, *lists, "--json", probe)
     probes = json.loads(probe.read_text())
     return (
-        summary(task, read_rows(run))
+        summary(task, read_metrics(run / METRICS))
         | held_out(task, data, run)
         | {
             "probe": probes["probes"][task],
@@ -90,26 +88,18 @@ def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
     )
 
 
-def read_rows(run: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's metrics.jsonl."""
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Return the metric's mean over the first and the last tenth of logged steps, and the latter's standard error."""
+    """Return the metric's mean over the first and the last tenth of logged steps, and its value by chance."""
     metric = net_module(task).METRIC
-    count = max(2, round(WINDOW * len(rows)))
+    count = max(1, round(WINDOW * len(rows)))
     first, last = ([row[metric] for row in part] for part in (rows[:count], rows[-count:]))
     chance = statistics.fmean(row["chance"] for row in rows[-count:])
-    error = statistics.stdev(last) / math.sqrt(count)
     return {
         "metric": metric,
         "chance": round(chance, 4),
         "first": round(statistics.fmean(first), 4),
         "last": round(statistics.fmean(last), 4),
-        "standard_error": round(error, 4),
         "steps": int(rows[-1]["step"]),
-        "clips_per_s": round(statistics.median(row["clips_per_s"] for row in rows), 1),
     }
 
 
@@ -124,8 +114,7 @@ def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
     index = open_dataset(data, data / "test.txt").index
     with torch.no_grad(), closing(ClipLoader(index, plan, batch_size=config.train.global_batch, seed=1)) as loader:
         values = [float(net(batch)[net_module(task).METRIC]) for _ in range(DRAWS) for batch in loader]
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    return {"held_out": round(statistics.fmean(values), 4), "held_out_standard_error": round(error, 4)}
+    return {"held_out": round(statistics.fmean(values), 4)}
 
 
 def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
@@ -134,7 +123,7 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
     size = 3.2 * columns, 2.5 * math.ceil(len(tasks) / columns)
     axes = panels(len(tasks), columns, size=size, title="pretext metric on the demo videos; dashed: chance")
     for name, axis in zip(tasks, axes, strict=True):
-        metric, rows = tasks[name]["metric"], read_rows(runs / name)
+        metric, rows = tasks[name]["metric"], read_metrics(runs / name / METRICS)
         steps = [row["step"] for row in rows]
         axis.plot(steps, [row[metric] for row in rows], linewidth=1)
         axis.plot(steps, [row["chance"] for row in rows], color="gray", linestyle="--", linewidth=1)

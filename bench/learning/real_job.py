@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from bench.learning import real_recipes
-from bench.learning.pretext_demo import read_rows
 from bench.learning.real_data import FINETUNED, Split, splits
 from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
+from bench.options import as_options
 from configs.errors import UserError, run_cli
 from configs.options import whole_number
 from configs.schema import Recognition
@@ -29,6 +29,7 @@ from nets.backbones import Backbone, create
 from nets.classifier import Classifier
 from nets.tasks import net_module
 from trainers.commands import finetune, pretrain
+from trainers.commands.report import read_metrics
 from trainers.evaluation.predict import in_top_k, predict
 from trainers.weights import load, read
 
@@ -87,7 +88,7 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
     if pretrain.main([*recipe, "--device", "cpu", *as_options(changes)]):
         raise UserError(f"pretraining in {out} was interrupted; give the same command again")
     weights = read(out / "pretrain")
-    last = read_rows(out / "pretrain")[-1]
+    last = read_metrics(out / "pretrain/metrics.jsonl")[-1]
     terms = {key: round(last[key], 4) for key in ("loss", net_module(task).METRIC, "chance")}
     return {
         "backbone": weights.backbone,
@@ -139,10 +140,6 @@ def tested(run: Path, split: Split) -> np.ndarray:
     index = split.index.select(split.tested)
     found = predict(net.eval(), index, weights.config.plan, RANKS, weights.config.data, desc="test")
     return in_top_k(found.scores, found.labels, 1)
-
-
-def as_options(changes: Mapping[str, Any]) -> list[str]:
-    return [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The clip, the network and the budget were chosen once, before any other task was
 bench/NOTES.md. A recipe is the task's demo.yaml with the changes below.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from configs.load import load
+from configs.options import as_overrides
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
@@ -75,7 +75,7 @@ def pretraining(name: str, *, frames: int, lengths: np.ndarray) -> dict[str, Any
     changed = {f"plan.{key}": value for key, value in PLANS.get(task, {}).items()}
     net = {f"net.{key}": value for key, value in NETS.get(task, {}).items()}
     changes = {**SHARED, **changed, **net, **({switch: True} if switch else {})}
-    config = load(f"{task}/demo", as_words(changes))
+    config = load(f"{task}/demo", as_overrides(changes))
     plan = Task(task, config.plan)
     videos = max(1, int((lengths >= plan.min_frames).sum()))
     epochs = max(1, round(frames / (plan.program.frames * videos)))
@@ -111,8 +111,3 @@ def finetuning(backbone: str, normalization: str, *, epochs: int) -> dict[str, A
         "validation": {"share": 0.0},
         "train.epochs": epochs,
     }
-
-
-def as_words(changes: Mapping[str, Any]) -> list[str]:
-    """Return changes in the form of `--set`."""
-    return [f"{key}={json.dumps(value)}" for key, value in changes.items()]

@@ -1,6 +1,6 @@
 """Our loader on one store, and its ceilings, as contenders."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from time import perf_counter
 from typing import Any
@@ -32,7 +32,8 @@ def our_contenders(
     """
     device, tried = settings["device"], {}
     if settings["workers"] is None:
-        tried = {workers: _rate(index, task, settings | {"workers": workers}) for workers in worker_counts()}
+        ways = {workers: settings | {"workers": workers} for workers in worker_counts()}
+        tried = {workers: round(loader_rate(index, task, way, TRIED)[0], 1) for workers, way in ways.items()}
         settings = settings | {"workers": max(tried, key=tried.__getitem__)}
     whole, decode, cut = (
         stack.enter_context(closing(ClipLoader(index, its_task, **settings)))
@@ -64,16 +65,16 @@ def our_contenders(
     return whole, made
 
 
-def _untimed(settings: dict[str, Any]) -> int:
+def _untimed(settings: Mapping[str, Any]) -> int:
     """Return the number of batches before the clock starts: the samples that workers hold fill some more."""
     return int(meters.WARM_UP + settings["workers"] // settings["batch_size"])
 
 
-def _rate(index: Index, task: Task, settings: dict[str, Any]) -> float:
-    """Return clips/s in a short try."""
+def loader_rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
+    """Return clips/s of one round and the decoder; the loader is then closed, so it does not prefetch later."""
     with closing(ClipLoader(index, task, **settings)) as loader:
-        rate = measure(endless(loader), TRIED, device=settings["device"], untimed=_untimed(settings)).rate
-    return float(round(settings["batch_size"] * rate, 1))
+        rate = measure(endless(loader), batches, device=settings["device"], untimed=_untimed(settings)).rate
+        return settings["batch_size"] * rate, loader.decoder
 
 
 def worker_counts() -> list[int]:
@@ -84,7 +85,7 @@ def worker_counts() -> list[int]:
 
 
 def read_kib(loader: ClipLoader) -> float:
-    """Return the mean KiB per clip read from disk in the first epochs, from the index alone."""
+    """Return the mean KiB per clip read from disk in the first epochs."""
     videos = min(READ, len(loader.index))
     costs = clip_costs(loader.index, loader.task, rows=range(videos), draws=-(-READ // videos), seed=loader.order.seed)
     return round(costs.bytes / 1024, 1)

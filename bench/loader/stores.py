@@ -6,6 +6,7 @@ from typing import Any
 from bench import data
 from bench.peers.data import JPEG_QUALITY, SOURCE_GOP, SOURCE_SIZE, peer_store
 from bench.peers.quality import equal_jpegs
+from dali_pipelines.prepare.settings import encoding_of
 from dali_pipelines.store.index import Index
 
 
@@ -20,14 +21,12 @@ def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
         found = {index.codec(0): index}
     else:
         videos = max(data.VIDEOS, options.batch_size)
-        ways = [data.store_settings(codec, options.gop, options.short_side) for codec in options.codec]
+        ways = [encoding_of(codec) for codec in options.codec]
         folder = data.DATA / f"peers_gop{SOURCE_GOP}"
         found = {
             way.codec: peer_store(folder / data.store_name(way), videos=videos, settings=way)
             if with_peers
-            else Index.load(
-                data.bench_store(videos=videos, codec=way.codec, gop=options.gop, short_side=options.short_side)
-            )
+            else Index.load(data.bench_store(videos=videos, codec=way.codec))
             for way in ways
         }
     said: dict[str, Any] = {

@@ -1,6 +1,5 @@
 """Make the same videos as H.264 files, zips of JPEGs and prepared stores, and the loader's clips for peers."""
 
-import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import INDEX_FILE, replacing, video_path
 from dali_pipelines.store.index import Index
+from dali_pipelines.web import encoded
 
 SOURCE_SIZE = (340, 256)  # width, height of the usual copies of Kinetics
 SOURCE_GOP = 250
@@ -92,9 +92,7 @@ def decoded(video: Path) -> Iterator[VideoFrame]:
 
 def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
     """Return uint8 (H, W, 3) as a JPEG with 4:2:0 chroma."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    return file.getvalue()
+    return encoded(Image.fromarray(picture), "jpeg", quality=quality, subsampling="4:2:0")
 
 
 def write_zip(path: Path, jpegs: Iterable[bytes]) -> None:

@@ -25,6 +25,6 @@ class Section:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Return at most `most` rows of `count`, evenly spread from the first to the last."""
+    """Return at most `most` numbers below `count`, evenly spread from the first to the last."""
     rows: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
     return rows

@@ -13,9 +13,9 @@ from configs.words import counted
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section, spread
-from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
+from dali_pipelines.prepare.settings import encoding_of
 from dali_pipelines.samples import plan_of_row
-from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.encode import write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import locate_clip, read_clip
@@ -76,7 +76,7 @@ def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
 
 def gain(index: Index) -> list[Section]:
     """Re-encode some videos with `prepare`'s defaults, and time the same frames from both; [] if that fails."""
-    encoding = Encoding(codec="h264", gop=GOP["h264"], short_side=SHORT_SIDE["h264"])
+    settings = encoding_of("h264")
     some = spread(len(index), REENCODED)
     with tempfile.TemporaryDirectory() as folder:
         records = {}
@@ -86,7 +86,7 @@ def gain(index: Index) -> list[Section]:
                 frames = decode_rgb(read_clip(index, row, np.arange(min(video.num_frames, 4 * LENGTH * STRIDE))))
                 name = f"{row:09}"  # the index sorts names: in the order of `some`
                 path = video_path(Path(folder), name)
-                records[name] = write_frames(path, frames, fps=round(video.fps) or 25, settings=encoding)
+                records[name] = write_frames(path, frames, fps=round(video.fps) or 25, settings=settings)
         except (ClipError, VideoError, OSError):  # or the folder is full
             return []
         after = Index.build(Path(folder), records)

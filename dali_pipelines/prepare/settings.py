@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from typing import Any
 
 from configs.errors import UserError
 from configs.options import whole_number
@@ -33,6 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def encoding_of(codec: str, **given: Any) -> Encoding:
+    """Return the Encoding of a codec, with the default GOP and short side where none, or None, is given."""
+    default = {"gop": GOP[codec]} | ({} if given.get("size") else {"short_side": SHORT_SIDE[codec]})
+    return Encoding(codec, **default | {key: value for key, value in given.items() if value is not None})
+
+
 def chosen(options: argparse.Namespace) -> Encoding | str:
     """Return the Encoding of the options, or "copy" or "original"; UserError for incompatible options."""
     keys = ("gop", "short_side", "size", "crf")
@@ -44,10 +51,7 @@ def chosen(options: argparse.Namespace) -> Encoding | str:
         return str(options.codec)
     if "size" in given:
         given["size"] = _size(given["size"])
-    else:
-        given.setdefault("short_side", SHORT_SIDE[options.codec])
-    given.setdefault("gop", GOP[options.codec])
-    encoding = Encoding(codec=options.codec, **given)
+    encoding = encoding_of(options.codec, **given)
     for side in sorted({encoding.short_side or MULTIPLE, *(encoding.size or ())}):
         if side != rounded(side):
             print(f"note: {side} pixels become {rounded(side)}, sides are multiples of {MULTIPLE}")

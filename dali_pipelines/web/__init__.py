@@ -23,8 +23,13 @@ def document(title: str, body: str, *, script: str = "") -> str:
     return page.encode(errors="backslashreplace").decode()
 
 
-def data_url(picture: Image, kind: str, **options: Any) -> str:
-    """Encode a picture as a data URL; `kind` is jpeg, png or webp, options are Pillow's."""
+def encoded(picture: Image, kind: str, **options: Any) -> bytes:
+    """Encode a picture; `kind` is jpeg, png or webp, options are Pillow's."""
     file = io.BytesIO()
-    picture.save(file, kind.upper(), **options)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def data_url(picture: Image, kind: str, **options: Any) -> str:
+    """Encode a picture as a data URL; see `encoded`."""
+    return f"data:image/{kind};base64,{base64.b64encode(encoded(picture, kind, **options)).decode()}"

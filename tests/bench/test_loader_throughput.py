@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -236,7 +235,7 @@ def test_each_loader_process_has_its_own_core(vp9_store, monkeypatch):
 def test_invalid_options_are_refused(monkeypatch):
     with pytest.raises(UserError, match="--codec h264 vp9: --epochs and --processes measure one store"):
         main(["--codec", "h264", "vp9", "--epochs", "3"])
-    for option in (["--peers"], ["--codec", "vp9"], ["--gop", "1"], ["--short-side", "0"]):
+    for option in (["--peers"], ["--codec", "vp9"]):
         with pytest.raises(UserError, match=f"{option[0]} does not go with --data-dir"):
             main([*option, "--data-dir", "somewhere"])
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5})
@@ -245,27 +244,19 @@ def test_invalid_options_are_refused(monkeypatch):
             main(["--processes", "2", *option])
 
 
-@pytest.mark.parametrize(
-    ("given", "folders", "size"),
-    [
-        ({}, ["h264_gop1_144"], [192, 144]),
-        ({"codec": ["h264", "rawvideo"]}, ["h264_gop1_144", "rawvideo_gop1_144"], [192, 144]),
-        ({"codec": ["vp9"], "gop": 8, "short_side": 0}, ["vp9_gop8_full"], [336, 256]),
-    ],
-)
-def test_bench_stores_have_the_given_settings_and_name_them(tmp_path, monkeypatch, given, folders, size):
+@pytest.mark.parametrize("options", [[], ["--codec", "h264", "rawvideo"], ["--codec", "vp9"]])
+def test_bench_stores_have_the_defaults_of_prepare_and_name_them(tmp_path, monkeypatch, options):
     monkeypatch.setattr(data, "DATA", tmp_path)
-    monkeypatch.setattr(data, "NUM_FRAMES", 9)
+    monkeypatch.setattr(data, "NUM_FRAMES", 18)
     monkeypatch.setattr(data, "VIDEOS", 1)
-    unset = dict.fromkeys(("data_dir", "gop", "short_side", "peers"))
-    options = Namespace(**{**unset, "codec": parse_args([]).codec, "batch_size": 1, **given})
-    found, facts = stores(options)
-    assert [Path(index.root).name for index in found.values()] == folders
+    found, facts = stores(parse_args([*options, "--batch-size", "1"]))
+    assert [*found] == (options[1:] or ["h264"])
     for codec, index in found.items():
-        assert facts[codec]["stored_size"] == index.sizes_WH[0].tolist() == size
-        assert index.codec(0) == codec == Path(index.root).name.partition("_")[0]
-        gop = given.get("gop", 1)
-        assert index.units(0).frame_ends.tolist() == [*range(gop, 9, gop), 9]
+        gop = 16 if codec == "vp9" else 1
+        assert Path(index.root).name == f"{codec}_gop{gop}_144"
+        assert index.codec(0) == codec
+        assert facts[codec]["stored_size"] == index.sizes_WH[0].tolist() == [192, 144]
+        assert index.units(0).frame_ends.tolist() == [*range(gop, 18, gop), 18]
 
 
 @pytest.mark.usefixtures("short_rounds")

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from bench import training_rounds
-from bench.training_throughput import ROOT, default_recipes, main
+from bench.training_throughput import default_recipes, main
 from configs.errors import UserError
 from configs.load import load
 from nets.tasks import pretext_tasks
 from tests.helpers.ranks import two_ranks
-from tests.helpers.runs import write_recipe
+from tests.helpers.runs import ROOT, write_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Step
 
@@ -74,8 +74,7 @@ def test_disagreeing_rounds_name_no_bound():
 
 def test_default_covers_every_backbone_of_every_task():
     small = default_recipes(None, gpu=False)
-    assert [recipe.parent.name for recipe in small] == pretext_tasks()
-    assert {recipe.name for recipe in small} == {"demo.yaml"}
+    assert small == [f"{task}/demo" for task in pretext_tasks()]
     full = [load(recipe) for recipe in default_recipes(None, gpu=True)]
     pairs = [(config.task, config.backbone) for config in full]
     assert len(set(pairs)) == len(pairs)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bench import clip_budget, gpu_report, loader_throughput, prepare_throughput, storage, training_throughput
+from bench import gpu_report, loader_throughput, prepare_throughput, storage, training_throughput
 from bench.faults import __main__ as faults
 from bench.learning import real_job, real_motion
 from configs.convert import LARGEST
@@ -25,14 +25,10 @@ def test_numbers_are_read_up_to_both_ends_of_their_range():
         (prepare.main, "--workers=0 --workers=1025 --gop=0 --short-side=0 --crf=-1 --gop=1.5"),
         (preview.main, "--samples=0 --frames=-1"),
         (demo_data.main, f"--train=7 --test=0 --seed=-1 --seed={2**63} --workers=0 --workers=1025"),
-        (clip_budget.main, "--clips=0 --rounds=-1"),
         (faults.main, "--scale=0 --scale=nan --scale=inf --scale=-1"),
         (gpu_report.main, "--minutes=nan --minutes=inf --minutes=-1 --minutes=soon"),
-        (
-            loader_throughput.main,
-            "--batches=0 --workers=-1 --threads=0 --processes=0 --gop=0 --short-side=-1 --epochs=0",
-        ),
-        (prepare_throughput.main, "--videos=0 --workers=0 --rounds=0"),
+        (loader_throughput.main, "--batches=0 --workers=-1 --threads=0 --processes=0 --epochs=0"),
+        (prepare_throughput.main, "--workers=0 --rounds=0"),
         (storage.main, "--disk-factor=0.5 --disk-factor=nan --gops=0 --short-sides=0 --workers=-1 --threads=0"),
         (training_throughput.main, "--steps=0 --rounds=0"),
         (real_motion.main, "--seeds=-1 --frames=0 --epochs=0"),

@@ -250,7 +250,7 @@ def test_a_full_disk_is_named_and_leaves_no_file(tmp_path, monkeypatch, suffix):
     dataset = SimpleNamespace(index=[], list_file="list.txt", notes=[])
     monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: dataset)
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])
-    for writer, content in {"png": bytes(9000), "page": "x" * 9000, "mp4": bytes(9000)}.items():
+    for writer, content in {"sheet": None, "encoded": bytes(9000), "page": "x" * 9000, "mp4": bytes(9000)}.items():
         monkeypatch.setattr(f"dali_pipelines.preview.{writer}", lambda *_, content=content: content)
     monkeypatch.setattr("dali_pipelines.store.files.os.fsync", full_disk)
     out = tmp_path / f"seen{suffix}"

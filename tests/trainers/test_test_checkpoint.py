@@ -51,7 +51,9 @@ def test_other_classes_are_refused_with_counts_and_names(trained, tmp_path):
     with pytest.raises(UserError, match=message):
         video_test("--checkpoint", trained / "run", "--data-dir", renamed)
     more = with_classes(trained, tmp_path / "more", (*CLASSES, "a", "b", "c", "d"), labels)
-    with pytest.raises(UserError, match=r"has 3 classes, .*more has 7, .* same: only the dataset has a, b, c and 1 more\."):
+    with pytest.raises(
+        UserError, match=r"has 3 classes, .*more has 7, .* same: only the dataset has a, b, c and 1 more\."
+    ):
         video_test("--checkpoint", trained / "run", "--data-dir", more)
     nameless = changed_checkpoint(trained, tmp_path, classes=[])
     with pytest.raises(UserError, match=r"other.pt has 3 classes, .*more has 7, and they are not the same\. Choose"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.faults.__main__ import parse_args
-from bench.faults.row import Row, save, table
+from bench.faults.row import Row, save
 from configs.errors import UserError
 
 KILLS = Row("kills", injected=200, survived=200, lost_or_repeated=0, bits_equal=True, details={"task": "moco"})
@@ -32,7 +32,7 @@ def test_any_loss_fails_a_row(change):
 
 
 def test_a_difference_stands_out_in_the_table():
-    assert "| kills | 200 | 200 | 0 | NO |" in table([replace(KILLS, bits_equal=False)])
+    assert "| kills | 200 | 200 | 0 | NO |" in replace(KILLS, bits_equal=False).table()
 
 
 def test_unknown_fault_lists_the_known_ones():

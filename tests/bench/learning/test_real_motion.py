@@ -11,6 +11,7 @@ import pytest
 from bench.learning import real_data, real_job, real_motion, real_recipes, real_table
 from configs.errors import UserError
 from configs.load import load
+from configs.options import as_overrides
 from dali_pipelines.tasks import Task
 from nets.tasks import pretext_tasks
 from trainers.evaluation import attentive, linear
@@ -21,7 +22,7 @@ def test_every_task_sees_the_same_number_of_frames_within_half_an_epoch():
     lengths, frames = np.array([3] * 500 + [200] * 2000), 320_000  # a fifth are too short for some tasks
     for task in pretext_tasks():
         changes = real_recipes.pretraining(task, frames=frames, lengths=lengths)
-        config = load(f"{task}/demo", real_recipes.as_words(changes))
+        config = load(f"{task}/demo", as_overrides(changes))
         plan = Task(task, config.plan)
         (frames_of_a_sample,), _ = plan.plan_schema["frames"]
         per_epoch = sum(length >= plan.min_frames for length in lengths) * frames_of_a_sample

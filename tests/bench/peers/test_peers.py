@@ -27,6 +27,7 @@ from bench.peers.quality import equal_jpegs, mean_psnr
 from bench.peers.torchvision import Torch
 from dali_pipelines.decode.rgb import RgbConverter
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.prepare.settings import encoding_of
 from dali_pipelines.store.convert import store_converter
 from dali_pipelines.store.files import video_path
 from dali_pipelines.tasks import Task, task_module
@@ -52,7 +53,7 @@ def peer_index(tmp_path_factory):
         folder = tmp_path_factory.mktemp("bench") / "peers_gop250"
         index, _ = (
             peer_store(folder / data.store_name(way), videos=4, settings=way)
-            for way in (data.store_settings(codec, None, None) for codec in ("h264", "rawvideo"))
+            for way in map(encoding_of, ("h264", "rawvideo"))
         )
     equal_jpegs(index)
     return index
