@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
         makers = lists.class_names
         for name, readings in lists.entries.items():
             path = args.data_dir / Path(name).with_suffix(".txt").name
-            if path in datasets or (path.exists() and path.samefile(source)):
+            if path in datasets or (not is_url(source) and path.exists() and path.samefile(source)):
                 raise UserError(f"{path} would be written twice, or is the list itself: rename {source}")
             datasets[path] = select_entries(index, readings, path, missing=args.missing)
     for path, dataset in datasets.items():
@@ -72,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
         "format", choices=("auto", *format_names()), metavar="FORMAT", help="auto, or one of those above"
     )
     parser.add_argument(
-        "lists", nargs="+", type=Path, metavar="LISTS", help="lists of a dataset, or the folder of its makers' lists"
+        "lists", nargs="+", type=location, metavar="LISTS", help="a dataset's lists, or the folder of its makers' lists"
     )
     parser.add_argument("--data-dir", required=True, type=location, metavar="DIR", help="the prepared dataset")
     parser.add_argument(

@@ -70,6 +70,7 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
     videos, notes = _by_name(found)
     notes += passed.sentences()
     if not videos:
+        notes += ["a URL at which a server sends a web page counts as a folder"] * any(map(is_web, kinds))
         raise UserError(
             f"no video files in {', '.join(given)}, and no folders of numbered pictures; files with another suffix "
             f"can be given by their path{''.join(f'; {note}' for note in notes)}"

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from configs.errors import UserError
-from dali_pipelines.store.remote import RemoteFiles, remote
+from dali_pipelines.store.remote import WEB_PAGE, RemoteFiles, remote
 from dali_pipelines.store.storage import is_url, is_web, storage_of
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
 MAX_FILES = 10**6
-WEB_PAGE = "text/html"
 QUERY = re.compile("[?#]")
 """Marks links that sort a folder's page."""
 _KINDS = {"d": "folder", "p": "pipe", "s": "socket", "b": "device", "c": "device"}
@@ -112,9 +111,10 @@ def expand(url: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    found: list[str] = remote(pattern).ask(pattern, lambda fs: fs.glob(fs._strip_protocol(pattern)))
-    scheme = pattern.partition("://")[0]
-    return sorted(path if "://" in path else f"{scheme}://{path.lstrip('/')}" for path in found)
+    (stripped, found) = remote(pattern).ask(pattern, lambda fs: (path := fs._strip_protocol(pattern), fs.glob(path)))
+    # fsspec's paths lack the scheme, and maybe the host.
+    begin = pattern.removesuffix(stripped) if pattern.endswith(stripped) else f"{pattern.partition('://')[0]}://"
+    return sorted(begin + path for path in found)
 
 
 def _braces(text: str) -> list[str]:
@@ -139,5 +139,4 @@ def _info(url: str) -> dict[str, Any]:
     storage = storage_of(url)
     if not isinstance(storage, RemoteFiles):  # schemes in `STORAGES` have no folders
         return {"type": "file", "size": storage.size(url)}
-    info: dict[str, Any] = remote(url).ask(url, lambda fs: fs.info(fs._strip_protocol(url)))
-    return info
+    return storage.info(url)

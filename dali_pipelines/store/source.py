@@ -63,7 +63,7 @@ class Source:
         except (FFmpegError, OSError) as error:
             if error.errno == errno.EIO and _can_be_read(place):
                 raise VideoError("not a video file, or its header is damaged") from None
-            raise VideoError(f"cannot be opened: {error.strerror}") from error
+            raise VideoError(f"cannot be opened: {error.strerror or error}") from error
         stream = self.container.streams.best("video")
         if stream is None or stream.codec_context is None:
             self.container.close()

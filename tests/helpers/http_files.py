@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 Fault = Callable[[str, int], "int | str | None"]
-"""The fault of a path at its n-th request, from 0: an HTTP status, "hang", "reset", "cut" or the path of a redirect; or
-None."""
+"""The fault of a path at its n-th request, from 0: an HTTP status, "hang", "reset", "cut", "chunked" (without a
+size) or the path of a redirect; or None."""
 
 
 @dataclass
@@ -51,6 +51,10 @@ class Files:
                 return web.Response(status=fault)
             if fault == "cut":
                 return await self.half(request)
+            if fault == "chunked":
+                response = web.StreamResponse()
+                response.enable_chunked_encoding()
+                return response
             if fault == "reset":
                 _disconnect(request)
             elif fault:
