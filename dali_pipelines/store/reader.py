@@ -15,7 +15,7 @@ from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.storage import LocalFiles, Span, is_web, joined, merged, storage_of
+from dali_pipelines.store.storage import Span, is_url, is_web, joined, merged, require_unchanged, storage_of
 
 MAX_INFLATED = 2**28
 """Most bytes of an inflated picture; the largest real ones have a tenth."""
@@ -79,12 +79,10 @@ class LocatedClip:
 
     def read(self) -> EncodedClip:
         """Read the clip; ClipError if a file is missing, too short or another one than was prepared."""
-        storage = storage_of(self.location)
         try:
-            if isinstance(storage, LocalFiles):
-                data = storage.read(self.spans, whole=self.left_in_place)
-            else:  # to compare sizes, too, would cost a request
-                data = storage.read(self.spans)
+            if self.left_in_place and not is_url(self.location):  # there it would cost a request
+                require_unchanged(self.spans)
+            data = storage_of(self.location).read(self.spans)
         except OSError as error:
             name = os.path.basename(error.filename or self.location)  # of one of the pictures in the folder, maybe
             file = os.path.join(os.path.dirname(self.location), name)
