@@ -17,10 +17,11 @@ import numpy as np
 
 from configs.errors import UserError, first_names
 from configs.words import counted
-from dali_pipelines.datasets.classes import base_note, classes_of_lists, labels_of, numbered, one_to_one
+from dali_pipelines.datasets.classes import base_note, classes_of_lists, numbered, one_to_one
+from dali_pipelines.datasets.dataset import Dataset, labels_of
 from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
 from dali_pipelines.datasets.formats import Source, describe_formats, format_names, list_format, read_lists
-from dali_pipelines.datasets.open import Dataset, select_entries
+from dali_pipelines.datasets.open import select_entries
 from dali_pipelines.datasets.own_lists import is_users, write_list
 from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.store.index import Index
