@@ -170,7 +170,7 @@ def filesystem(scheme: str, **options: Any) -> AbstractFileSystem:
 def _class_of(scheme: str) -> type[AbstractFileSystem]:
     """Return fsspec's class for a scheme; UserError if there is none, its package is missing, or it reads archives."""
     try:
-        found = fsspec.get_filesystem_class(scheme)
+        found: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
     except ValueError as error:
         raise UserError(f"there is no storage for {scheme}://, only for what fsspec knows: http, s3, gs ...") from error
     except ImportError as error:

@@ -176,7 +176,7 @@ def test_a_missing_fsspec_package_is_named(monkeypatch):
         read_file("odd://a/b")
 
 
-class HostFiles(LocalFileSystem):
+class HostFiles(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
     """Files that, as those of ftp and sftp, need a host, which is in the URL and not in their paths."""
 
     protocol = "hosted"
