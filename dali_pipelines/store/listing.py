@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from configs.errors import UserError
 from dali_pipelines.store.remote import WEB_PAGE, RemoteFiles, remote
-from dali_pipelines.store.storage import is_url, is_web, storage_of
+from dali_pipelines.store.storage import is_url, is_web, storage_of, unquoted
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
@@ -46,7 +45,7 @@ def _list_url(url: str) -> list[Entry]:
     if is_web(base):
         links = [link for link in remote(url).ask(url, lambda fs: fs.ls(base)) if link["name"].startswith(base)]
         kinds = {link["name"]: link["type"] for link in links if not QUERY.search(link["name"])}
-        found = {unquote(name.removeprefix(base)): kind for name, kind in kinds.items()}
+        found = {unquoted(name.removeprefix(base)): kind for name, kind in kinds.items()}
     else:
         infos = remote(url).ask(url, lambda fs: fs.ls(fs._strip_protocol(base), detail=True))
         # Programs mark a folder in a bucket with a file whose name ends in a slash.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from fsspec.spec import AbstractBufferedFile
@@ -128,8 +128,18 @@ def joined(root: Path | str, path: str) -> str:
     if is_url(path) or os.path.isabs(path):
         return path
     if is_web(root):
-        path = quote(path, errors="surrogateescape")
+        path = quoted(path)
     return f"{str(root).rstrip('/')}/{path}"
+
+
+def quoted(path: str) -> str:
+    """Quote a path for a web URL; bytes of names that are not UTF-8 keep their values."""
+    return quote(path, errors="surrogateescape")
+
+
+def unquoted(path: str) -> str:
+    """Undo `quoted`."""
+    return unquote(path, errors="surrogateescape")
 
 
 def storage_of(location: Path | str) -> Storage:

@@ -1,6 +1,7 @@
 """Serve files with byte ranges over HTTP, with delays, counts and failures."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Files:
     def listing(self, request: web.Request, folder: Path) -> web.Response:
         """List a folder as links. Those to folders end with a slash, as with other servers."""
         at = request.path.rstrip("/")
-        links = [quote(f"{at}/{path.name}{'/' * path.is_dir()}") for path in sorted(folder.iterdir())]
+        links = [quote(os.fsencode(f"{at}/{path.name}{'/' * path.is_dir()}")) for path in sorted(folder.iterdir())]
         return web.Response(text="".join(f'<a href="{link}">{link}</a>' for link in links), content_type="text/html")
 
     async def half(self, request: web.Request) -> web.StreamResponse:

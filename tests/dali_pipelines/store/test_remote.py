@@ -252,6 +252,15 @@ def test_a_remote_folder_is_listed(server, url):
         list_folder(f"{server.url}/nothing")
 
 
+def test_names_that_are_not_utf_8_keep_their_bytes(tmp_path):
+    (tmp_path / "caf\udce9.mp4").write_bytes(b"latin")
+    with served(tmp_path) as files:
+        (entry,) = list_folder(files.url)
+        found = find_videos([files.url], outside=tmp_path / "out").videos
+    assert entry.name == "caf\udce9.mp4"
+    assert {name: place.location for name, place in found.items()} == {"caf\udce9": f"{files.url}/caf%E9.mp4"}
+
+
 def test_braces_and_stars_in_urls_are_expanded(server):
     shards = [f"{server.url}/shard00{n}.tar" for n in range(3)]
     assert expand(f"{server.url}/shard{{000..002}}.tar") == shards
