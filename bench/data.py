@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from tqdm import tqdm
 
 from dali_pipelines import limits
-from dali_pipelines.datasets.open import Dataset
+from dali_pipelines.datasets.dataset import Dataset
 from dali_pipelines.prepare.settings import encoding_of
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import INDEX_FILE, replacing, video_path

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     from bench.gpu_feed import feed_costs, gpu_table
     from bench.machine import save_json
     from bench.storage_data import costs, rounds, store_all_ways, synthetic_videos, table
-    from dali_pipelines.datasets.open import Dataset
+    from dali_pipelines.datasets.dataset import Dataset
     from dali_pipelines.store.encode import KEY_FRAMES_ONLY
     from nets.tasks import pretext_tasks
 

@@ -10,8 +10,8 @@ from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
 from configs.words import counted
 from dali_pipelines import prepare
+from dali_pipelines.datasets.dataset import Dataset
 from dali_pipelines.datasets.discover import find_videos
-from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.inspection.costs import clip_costs
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task

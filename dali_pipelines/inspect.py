@@ -12,7 +12,8 @@ from pathlib import Path
 from configs.errors import UserError, shown
 from configs.load import load
 from configs.options import require_recipe
-from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
+from dali_pipelines.datasets.dataset import Dataset
+from dali_pipelines.datasets.open import open_data, open_dataset
 from dali_pipelines.inspection import Section
 from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import gain, task_costs

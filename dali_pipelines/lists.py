@@ -17,10 +17,11 @@ import numpy as np
 
 from configs.errors import UserError, first_names
 from configs.words import counted
-from dali_pipelines.datasets.classes import base_note, classes_of_lists, labels_of, numbered, one_to_one
+from dali_pipelines.datasets.classes import base_note, classes_of_lists, numbered, one_to_one
+from dali_pipelines.datasets.dataset import Dataset, labels_of
 from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
 from dali_pipelines.datasets.formats import Source, describe_formats, format_names, list_format, read_lists
-from dali_pipelines.datasets.open import Dataset, select_entries
+from dali_pipelines.datasets.open import select_entries
 from dali_pipelines.datasets.own_lists import is_users, write_list
 from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.store.index import Index
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
         makers = lists.class_names
         for name, readings in lists.entries.items():
             path = args.data_dir / Path(name).with_suffix(".txt").name
-            if path in datasets or (path.exists() and path.samefile(source)):
+            if path in datasets or (not is_url(source) and path.exists() and path.samefile(source)):
                 raise UserError(f"{path} would be written twice, or is the list itself: rename {source}")
             datasets[path] = select_entries(index, readings, path, missing=args.missing)
     for path, dataset in datasets.items():
@@ -72,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
         "format", choices=("auto", *format_names()), metavar="FORMAT", help="auto, or one of those above"
     )
     parser.add_argument(
-        "lists", nargs="+", type=Path, metavar="LISTS", help="lists of a dataset, or the folder of its makers' lists"
+        "lists", nargs="+", type=location, metavar="LISTS", help="a dataset's lists, or the folder of its makers' lists"
     )
     parser.add_argument("--data-dir", required=True, type=location, metavar="DIR", help="the prepared dataset")
     parser.add_argument(

@@ -25,7 +25,7 @@ import torch
 
 from configs.errors import UserError, first_names, require
 from configs.words import counted
-from dali_pipelines.datasets.open import Dataset
+from dali_pipelines.datasets.dataset import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.delivery import Counts, Delivery
 from dali_pipelines.feed import Feed

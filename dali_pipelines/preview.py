@@ -20,7 +20,8 @@ from configs.errors import UserError, shown
 from configs.load import load
 from configs.options import add_overrides, overrides, whole_number
 from configs.words import counted
-from dali_pipelines.datasets.open import Dataset, open_data
+from dali_pipelines.datasets.dataset import Dataset
+from dali_pipelines.datasets.open import open_data
 from dali_pipelines.draw import GAP, PLAY_FPS, Sample, View, stack, text, tile
 from dali_pipelines.inspection import spread
 from dali_pipelines.loader import ClipLoader

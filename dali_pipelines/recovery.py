@@ -60,8 +60,8 @@ def samples_of(source: SampleSource) -> list[Sample]:
             wanted = max(source.order.row(*position[:3]), 0)
             raise UserError(
                 f"{source.index.root}: {ATTEMPTS} videos in a row could not be read "
-                f"({why_unreadable(source, position.epoch, wanted)}); is the folder complete? "
-                "Run `clipfeed prepare` on its sources again"
+                f"({why_unreadable(source, position.epoch, wanted)}); was the dataset moved "
+                "or prepared again during the run? If not, run `clipfeed prepare` on its sources again"
             )
     return samples
 

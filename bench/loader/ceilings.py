@@ -11,7 +11,7 @@ from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from dali_pipelines.datasets.open import Dataset
+from dali_pipelines.datasets.dataset import Dataset
 from dali_pipelines.decode.cut import Region
 from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Nodes, Plan, Schema, View

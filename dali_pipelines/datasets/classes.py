@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from unicodedata import normalize
 
 import numpy as np
@@ -12,11 +11,7 @@ import numpy as np
 from configs.errors import UserError, printable
 from configs.words import counted
 from dali_pipelines.datasets.formats import is_number
-from dali_pipelines.datasets.formats.table import NEED
 from dali_pipelines.store.index import Index
-
-if TYPE_CHECKING:  # it imports this module
-    from dali_pipelines.datasets.open import Dataset
 
 MAX_CLASSES = 10**6
 MAX_DIGITS = 19
@@ -143,24 +138,3 @@ def base_note(path: Path | str | None, labels: Collection[str], names: Sequence[
     if len(numbers) < len(labels) or not numbers or min(numbers) != 1:
         return []
     return [f"the labels of {path} start at 1; here class ids start at 0, and its label 1 is class {names[0]!r}"]
-
-
-def with_classes_of_lists(dataset: "Dataset", others: Sequence["Dataset"]) -> "Dataset":
-    """Give the videos the classes of their list; all lists share one set of classes."""
-    label_of, classes = classes_of_lists([labels_of(each) for each in (dataset, *others)])
-    labels = np.array([label_of[name] for name in dataset.index.names.texts()], np.int64)
-    index = dataset.index.with_columns(labels=labels, class_names=classes)
-    return replace(dataset, index=index, notes_of_all=tuple(base_note(dataset.list_file, classes, classes)))
-
-
-def labels_of(dataset: "Dataset") -> Listed:
-    """Return the labels of a dataset's list; UserError if it has none."""
-    index = dataset.index
-    if dataset.list_file is None or dataset.labels is None:
-        raise UserError(
-            f"{index.root} has {counted(len(index), 'video')} without a class, the first "
-            f"{printable(index.names.text(0))}, and {dataset.list_file} has no labels ({NEED}); write classes into the "
-            "dataset with `clipfeed lists`, or prepare it with --labels"
-        )
-    labels = [label or "" for label in dataset.labels]
-    return Listed(dataset.list_file, index.names.texts(), labels, dataset.classes)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from configs.errors import UserError, first_names
 from configs.words import counted
@@ -16,7 +15,7 @@ from dali_pipelines.store.archives import SUFFIXES, kind_of, read_archive
 from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError
-from dali_pipelines.store.storage import is_url, is_web
+from dali_pipelines.store.storage import is_url, is_web, unquoted
 
 ALONE = "RGB_frames"
 """CtP's name for the only zip in the folder of a video (specs/ctp.md 4)."""
@@ -70,6 +69,7 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
     videos, notes = _by_name(found)
     notes += passed.sentences()
     if not videos:
+        notes += ["a URL at which a server sends a web page counts as a folder"] * any(map(is_web, kinds))
         raise UserError(
             f"no video files in {', '.join(given)}, and no folders of numbered pictures; files with another suffix "
             f"can be given by their path{''.join(f'; {note}' for note in notes)}"
@@ -136,7 +136,7 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
 def _relative(path: str, root: str) -> str:
     """Return the path below a root, unquoted if the root is a web URL."""
     path = path.removeprefix(root).strip("/")
-    return unquote(path) if is_web(root) else path
+    return unquoted(path) if is_web(root) else path
 
 
 def _basename(path: str) -> str:

@@ -15,6 +15,7 @@ from dali_pipelines.datasets.formats import Reading, read_lists
 from dali_pipelines.datasets.formats.table import NEED
 from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import Names, encoding_hint, match
+from dali_pipelines.store.storage import is_url, location
 
 COUNTS_ALIKE = 0.9  # a column is frame counts if so many are within 2 of the videos': tools count differently
 TIMES = "the list states times, which are not read: a video is taken whole; cut its parts into files of their own"
@@ -34,7 +35,7 @@ def read_labels(
     if rule == "none":
         return dict.fromkeys(names, -1), (), []
     if rule != "folders":
-        return _labels_of_list(Path(rule), names)
+        return _labels_of_list(location(rule), names)
     label_of: Mapping[str, str | None] = given or dict(zip(names, class_folder(names), strict=True))
     classes = tuple(sorted({label for label in label_of.values() if label is not None}))
     # A number is an id where it was given as the label; as the name of a folder it is a name, such as a date.
@@ -42,9 +43,9 @@ def read_labels(
     return {name: ids.get(label_of.get(name) or "", -1) for name in names}, classes, []
 
 
-def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
+def _labels_of_list(path: Path | str, names: list[str]) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
     """Return class ids, class names and notes from a list that must label every name."""
-    if not path.is_file():
+    if not is_url(path) and not Path(path).is_file():
         raise UserError(f"--labels {str(path)!r}: no such file; give folders, none, or a list such as a CSV")
     lists = read_lists(path)
     if len(lists.entries) > 1:

@@ -1,84 +1,26 @@
 """Open a dataset from its root and a list: the videos that are taken, and why the others are not."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from configs.errors import UserError, first_names, printable, require
 from configs.schema import Data, LabeledData
 from configs.words import counted
-from dali_pipelines.datasets.classes import check_classes, with_classes_of_lists
-from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
+from dali_pipelines.datasets.classes import check_classes
+from dali_pipelines.datasets.dataset import Dataset, with_classes_of_lists
+from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine
 from dali_pipelines.datasets.formats import Reading, read_lists
-from dali_pipelines.datasets.labels import TIMES, label_column, repeated_note
+from dali_pipelines.datasets.labels import label_column
 from dali_pipelines.datasets.names import Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists, is_url, joined
 
-if TYPE_CHECKING:  # tasks import DALI, which `prepare` and `lists` do without
-    from dali_pipelines.tasks import Task
-
 Missing = Literal["error", "skip"]
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """The videos of a prepared dataset that a command works on, and the fates of the others.
-
-    Attributes:
-        index: the videos that are taken, in the order of the list.
-        list_file: the list; None if all videos of the dataset are taken.
-        quarantined: the listed videos that `prepare` could not use: name in the list -> reason.
-        too_short: the videos with fewer frames than a task needs: name -> reason.
-        missing: the listed names without a video in the dataset, if that is allowed.
-        labels: the label of each video, as written in the list; None if the list has none.
-        classes: all labels of the list, even of missing videos, so class ids do not depend on what is missing.
-        parts: whether the list states times, which are not read.
-        notes_of_all: sentences about the dataset as a whole.
-    """
-
-    index: Index
-    list_file: Path | str | None = None
-    quarantined: Mapping[str, str] = field(default_factory=dict)
-    too_short: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    labels: tuple[str | None, ...] | None = field(default=None, repr=False)
-    classes: frozenset[str] = field(default=frozenset(), repr=False)
-    parts: bool = False
-    notes_of_all: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> list[str]:
-        """Return sentences on the list's quarantined, missing and repeated videos, on its times and its classes."""
-        count = len(self.quarantined) + len(self.missing) + len(self.index)
-        total = f"of {counted(count, 'video')} of {self.list_file}"
-        quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
-        missing = summary("missing", dict.fromkeys(self.missing, ""), None, total=total)
-        again = repeated_note(self.list_file, self.index.names.texts()) if self.list_file else []
-        repeated = [f"{note}: it is taken, whole, as often as it is listed" for note in again]
-        return [*quarantined, *missing, *repeated, *[TIMES] * self.parts, *self.notes_of_all]
-
-    def long_enough(self, task: "Task") -> "Dataset":
-        """Leave out the videos with fewer frames than the task needs; UserError if none is left."""
-        names, num_frames = self.index.names, self.index.num_frames
-        short = num_frames < task.min_frames
-        if len(short) and short.all():
-            raise UserError(
-                f"no video of {self.index.root} has the {task.min_frames} frames that {task.name} needs, the longest "
-                f"has {self.index.num_frames.max()}: choose a shorter clip or stride under plan, or longer videos"
-            )
-        if not short.any():
-            return self
-        needed = f"{task.name} needs {task.min_frames}"
-        too_short = {
-            names.text(row): f"it has {counted(num_frames[row], 'frame')}, {needed}"
-            for row in np.flatnonzero(short).tolist()
-        }
-        return replace(self, index=self.index.select(np.flatnonzero(~short)), too_short=too_short)
 
 
 def open_dataset(

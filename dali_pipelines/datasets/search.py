@@ -69,7 +69,7 @@ class Search:
             here = (0, folder) if is_url(folder) else os.stat(folder)[1:3]
             entries = list_folder(folder)
         except OSError as error:
-            self._passed.add("folder", folder, f"that cannot be read ({error.strerror})")
+            self._passed.add("folder", folder, f"that cannot be read ({error.strerror or error})")
             return
         if here in self._seen:
             if os.path.islink(folder) and not folder.startswith(self._seen[here] + "/"):

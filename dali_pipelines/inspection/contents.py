@@ -10,9 +10,10 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.words import counted
+from dali_pipelines.datasets.dataset import Dataset
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine
 from dali_pipelines.datasets.layouts import SPLIT
-from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.inspection import Section, spread
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import ClipError

@@ -10,7 +10,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.words import counted
-from dali_pipelines.datasets.open import Dataset
+from dali_pipelines.datasets.dataset import Dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section, spread
 from dali_pipelines.prepare.settings import encoding_of

@@ -29,7 +29,7 @@ from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.job import jobs_left, store_all
 from dali_pipelines.prepare.merge import merge
-from dali_pipelines.prepare.own_files import require_free, require_own_files, unused_files
+from dali_pipelines.prepare.own_files import remove_unfinished, require_free, require_own_files, unused_files
 from dali_pipelines.prepare.parts import choose_part, missing, pin
 from dali_pipelines.prepare.settings import add_options, chosen
 from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
@@ -96,6 +96,7 @@ def _prepare(options: argparse.Namespace) -> int:
             packer.flush()
         entries = {name: journal.entries[name] for name in videos}
         records, quarantined = _write(folder, videos, entries, labels, class_names)
+        remove_unfinished(out, journal.known - records.keys())
         if part:
             part.end(out, labels, class_names, stored=len(records))
 

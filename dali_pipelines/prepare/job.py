@@ -37,6 +37,7 @@ PASSING = {
     **dict.fromkeys((errno.ENOMEM, errno.EMFILE, errno.ENFILE), "memory"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "disk"),
     **dict.fromkeys((errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EHOSTUNREACH), "network"),
+    errno.EPROTO: "network",
 }
 """Errors that are not the file's fault -> their cause."""
 ROOM = 1 << 30

@@ -7,7 +7,15 @@ from pathlib import Path
 from configs.errors import UserError, first_names
 from configs.words import counted
 from dali_pipelines.datasets.fates import QUARANTINE_FILE
-from dali_pipelines.store.files import INDEX_FILE, JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
+from dali_pipelines.store.files import (
+    INDEX_FILE,
+    JOURNAL_FILE,
+    PART_FOLDER,
+    VIDEO_FOLDER,
+    is_video_name,
+    temporary_path,
+    video_path,
+)
 from dali_pipelines.store.journal import Entry, Journal
 
 WAY_OUT = "give another --out, or move it"
@@ -46,6 +54,12 @@ def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alon
 def _require_absent(path: Path) -> None:
     if os.path.lexists(path):
         raise UserError(f"{path} was not made by this dataset's prepare, which would write over it: {WAY_OUT}")
+
+
+def remove_unfinished(out: Path, names: Iterable[str]) -> None:
+    """Remove the half-written files that a killed run left of videos that no run stores anymore."""
+    for name in names:
+        temporary_path(video_path(out, name)).unlink(missing_ok=True)
 
 
 def unused_files(out: Path, journal: Journal, entries: Mapping[str, Entry]) -> Iterator[str]:

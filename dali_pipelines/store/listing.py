@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from configs.errors import UserError
-from dali_pipelines.store.remote import RemoteFiles, remote
-from dali_pipelines.store.storage import is_url, is_web, storage_of
+from dali_pipelines.store.remote import WEB_PAGE, RemoteFiles, remote
+from dali_pipelines.store.storage import is_url, is_web, storage_of, unquoted
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
 MAX_FILES = 10**6
-WEB_PAGE = "text/html"
 QUERY = re.compile("[?#]")
 """Marks links that sort a folder's page."""
 _KINDS = {"d": "folder", "p": "pipe", "s": "socket", "b": "device", "c": "device"}
@@ -47,7 +45,7 @@ def _list_url(url: str) -> list[Entry]:
     if is_web(base):
         links = [link for link in remote(url).ask(url, lambda fs: fs.ls(base)) if link["name"].startswith(base)]
         kinds = {link["name"]: link["type"] for link in links if not QUERY.search(link["name"])}
-        found = {unquote(name.removeprefix(base)): kind for name, kind in kinds.items()}
+        found = {unquoted(name.removeprefix(base)): kind for name, kind in kinds.items()}
     else:
         infos = remote(url).ask(url, lambda fs: fs.ls(fs._strip_protocol(base), detail=True))
         # Programs mark a folder in a bucket with a file whose name ends in a slash.
@@ -112,9 +110,10 @@ def expand(url: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    found: list[str] = remote(pattern).ask(pattern, lambda fs: fs.glob(fs._strip_protocol(pattern)))
-    scheme = pattern.partition("://")[0]
-    return sorted(path if "://" in path else f"{scheme}://{path.lstrip('/')}" for path in found)
+    (stripped, found) = remote(pattern).ask(pattern, lambda fs: (path := fs._strip_protocol(pattern), fs.glob(path)))
+    # fsspec's paths lack the scheme, and maybe the host.
+    begin = pattern.removesuffix(stripped) if pattern.endswith(stripped) else f"{pattern.partition('://')[0]}://"
+    return sorted(begin + path for path in found)
 
 
 def _braces(text: str) -> list[str]:
@@ -139,5 +138,4 @@ def _info(url: str) -> dict[str, Any]:
     storage = storage_of(url)
     if not isinstance(storage, RemoteFiles):  # schemes in `STORAGES` have no folders
         return {"type": "file", "size": storage.size(url)}
-    info: dict[str, Any] = remote(url).ask(url, lambda fs: fs.info(fs._strip_protocol(url)))
-    return info
+    return storage.info(url)

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
-from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,17 @@ from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.storage import LocalFiles, Span, is_web, joined, merged, storage_of
+from dali_pipelines.store.storage import (
+    Span,
+    is_url,
+    is_web,
+    joined,
+    merged,
+    quoted,
+    require_unchanged,
+    storage_of,
+    unquoted,
+)
 
 MAX_INFLATED = 2**28
 """Most bytes of an inflated picture; the largest real ones have a tenth."""
@@ -79,12 +88,10 @@ class LocatedClip:
 
     def read(self) -> EncodedClip:
         """Read the clip; ClipError if a file is missing, too short or another one than was prepared."""
-        storage = storage_of(self.location)
         try:
-            if isinstance(storage, LocalFiles):
-                data = storage.read(self.spans, whole=self.left_in_place)
-            else:  # to compare sizes, too, would cost a request
-                data = storage.read(self.spans)
+            if self.left_in_place and not is_url(self.location):  # there it would cost a request
+                require_unchanged(self.spans)
+            data = storage_of(self.location).read(self.spans)
         except OSError as error:
             name = os.path.basename(error.filename or self.location)  # of one of the pictures in the folder, maybe
             file = os.path.join(os.path.dirname(self.location), name)
@@ -136,11 +143,11 @@ def picture_file(first: str, number: int) -> str:
     """Return the location of the picture `number` after `first` in a numbered series; ClipError without numbers."""
     folder, slash, name = first.rpartition("/")
     web = is_web(folder)
-    match = PICTURE.fullmatch(unquote(name, errors="surrogateescape") if web else name)
+    match = PICTURE.fullmatch(unquoted(name) if web else name)
     if not match or not 0 < len(match["number"]) <= MAX_DIGITS:
         raise ClipError(f"{shown(first)} is not the first of numbered pictures")
     name = f"{match['prefix']}{int(match['number']) + number:0{len(match['number'])}d}{match['suffix']}"
-    return folder + slash + (quote(name, errors="surrogateescape") if web else name)
+    return folder + slash + (quoted(name) if web else name)
 
 
 def _inflated(clip: EncodedClip, deflated: NDArray[np.bool_]) -> EncodedClip:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 import numpy as np
+from fsspec.archive import AbstractArchiveFileSystem
 from fsspec.spec import AbstractFileSystem
 from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ GAP = 2**17
 """Most bytes between two spans of one request: reading more takes longer than a second request."""
 CONNECTIONS = 64
 """Per process, at once."""
+WEB_PAGE = "text/html"
 
 SAME = {"https": "http", "s3a": "s3"}
 Request = tuple[str, int, int]
@@ -44,16 +46,25 @@ class RemoteFiles:
 
     def __init__(self, scheme: str) -> None:
         self.scheme = SAME.get(scheme, scheme)
-        filesystem(self.scheme)
+        self._options_in = _class_of(self.scheme)._get_kwargs_from_urls
+        """URL -> the options in it, such as the host of sftp://."""
         self._silent: dict[str, tuple[int, float]] = {}
         """Server -> its number of consecutive unanswered reads, and when the last one failed."""
 
     def size(self, location: str) -> int:
         """See `Storage.size`."""
-        size = self.ask(location, lambda fs: fs.size(fs._strip_protocol(location)))
-        if size is None:
-            raise OSError(f"{location}: its server does not tell the file's size: use another one, or copy the files")
-        return int(size)
+        info = self.info(location)
+        if info.get("mimetype") == WEB_PAGE:  # many servers answer so for what they lack, or ask for a login
+            raise FileNotFoundError(errno.ENOENT, "its server sends a web page instead: check the address", location)
+        if info.get("size") is None:
+            text = "its server does not tell the file's size: use another one, or copy the files"
+            raise OSError(errno.EOPNOTSUPP, text, location)
+        return int(info["size"])
+
+    def info(self, location: str) -> dict[str, Any]:
+        """Return what fsspec tells about a file or folder: its type, size, time ...; OSError as in `ask`."""
+        info: dict[str, Any] = self.ask(location, lambda fs: fs.info(fs._strip_protocol(location)))
+        return info
 
     def read(self, spans: Sequence["Span"]) -> NDArray[np.uint8]:
         """See `Storage.read`. Requests run concurrently; nearby spans share one."""
@@ -84,13 +95,13 @@ class RemoteFiles:
         if silent >= SILENT and time.monotonic() < since + TIMEOUT_SECONDS:
             text = "its server did not answer for the last files either: check the address and the network"
             raise OSError(errno.EHOSTUNREACH, text, requests[0][0])
-        fs = filesystem(self.scheme)
         answers = dict.fromkeys(range(len(requests)))
         missing = list(answers)
         for pause in (0.0, *PAUSES)[: 1 if silent else None]:
             time.sleep(pause)
             failures: dict[int, Failure] = {}
             try:
+                fs = filesystem(self.scheme, **self._options_in(requests[0][0]))
                 found = ask(fs, [requests[number] for number in missing])
             except Exception as error:
                 found = [error] * len(missing)
@@ -147,27 +158,38 @@ def remote(location: str) -> RemoteFiles:
 _remote = lru_cache(RemoteFiles)
 
 
-def filesystem(scheme: str) -> AbstractFileSystem:
-    """Return fsspec's file system for a scheme; UserError if there is none or its package is missing.
+def filesystem(scheme: str, **options: Any) -> AbstractFileSystem:
+    """Return fsspec's file system for a scheme, with options from a URL; errors as in `RemoteFiles` and its own.
 
     Each process makes its own. Its threads share it where that is safe.
     """
+    of_its_own = 0 if _class_of(scheme).async_impl else threading.get_ident()
+    return _filesystem(scheme, os.getpid(), of_its_own, tuple(sorted(options.items())))
+
+
+def _class_of(scheme: str) -> type[AbstractFileSystem]:
+    """Return fsspec's class for a scheme; UserError if there is none, its package is missing, or it reads archives."""
     try:
-        of_its_own = 0 if fsspec.get_filesystem_class(scheme).async_impl else threading.get_ident()
-        return _filesystem(scheme, os.getpid(), of_its_own)
+        found: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
     except ValueError as error:
         raise UserError(f"there is no storage for {scheme}://, only for what fsspec knows: http, s3, gs ...") from error
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "clipfeed[remote]"
         raise UserError(f"a package for {scheme}:// is missing: pip install {package}") from error
+    if issubclass(found, AbstractArchiveFileSystem):
+        raise UserError("give the path or URL of the archive itself: its videos are found")
+    return found
 
 
 @lru_cache
-def _filesystem(scheme: str, process: int, thread: int) -> AbstractFileSystem:
+def _filesystem(scheme: str, process: int, thread: int, options: tuple[tuple[str, Any], ...]) -> AbstractFileSystem:
     """Make a file system; fsspec's configuration overrides our settings."""
     given = fsspec.config.conf.get(scheme, {})
     ours = {name: values | given.get(name, {}) for name, values in _settings(scheme).items()}
-    return fsspec.filesystem(scheme, skip_instance_cache=True, **ours)
+    try:
+        return fsspec.filesystem(scheme, skip_instance_cache=True, **ours, **dict(options))
+    except TypeError as error:  # an option without a default
+        raise ValueError(f"{scheme}:// needs options, see docs/remote.md ({error})") from None
 
 
 def _settings(scheme: str) -> dict[str, dict[str, Any]]:

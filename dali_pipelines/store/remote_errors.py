@@ -39,7 +39,7 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
         number = f" ({status})" * bool(status)
         return Failure(PermissionError(errno.EACCES, f"the server refuses it{number}: {KEYS}", location))
     if status == 416 or "ShortError" in names:
-        return Failure(OSError(errno.EIO, f"it ends before byte {end}: prepare it again", location))
+        return Failure(OSError(errno.EPROTO, f"it ends before byte {end}: prepare it again", location))
     if "NoRangesError" in names:
         text = "its server sends whole files, not ranges: use another one, such as nginx, or copy the files"
         return Failure(OSError(errno.EOPNOTSUPP, text, location))
@@ -47,11 +47,14 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
         return Failure(FileNotFoundError(errno.ENOENT, "there is no such file or bucket", location))
     if status:
         text = f"its server answers {status} ({_text(causes[-1])})"
-        return Failure(OSError(errno.EIO, text, location), passing=status >= 500 or status in PASSING)
+        return Failure(OSError(errno.EPROTO, text, location), passing=status >= 500 or status in PASSING)
     if isinstance(causes[-1], PermissionError | IsADirectoryError | NotImplementedError | TypeError | ValueError):
-        return Failure(OSError(errno.EIO, _text(causes[-1]), location))
+        return Failure(OSError(errno.EPROTO, _text(causes[-1]), location))
     if "TooManyRedirects" in names:
         return Failure(OSError(errno.ELOOP, "its server redirects without end: check the address", location))
+    if "ClientPayloadError" in names:
+        text = f"its server broke off in the middle: {_text(causes[-1])}"
+        return Failure(OSError(errno.ECONNRESET, text, location), passing=True)
     if any(isinstance(cause, asyncio.TimeoutError) for cause in causes):
         text = "its server does not answer: check the address and the network"
         return Failure(TimeoutError(errno.ETIMEDOUT, text, location), passing=True, answered=False)

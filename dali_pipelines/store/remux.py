@@ -68,7 +68,7 @@ def _copy_packets(path: Path, source: Place | Path) -> None:
             try:
                 container.mux(packet)
             except FFmpegError as error:
-                raise VideoError(f"cannot be copied ({error.strerror}); {WAY_OUT}") from error
+                raise VideoError(f"cannot be copied ({error.strerror or error}); {WAY_OUT}") from error
 
 
 def _decode_times(shown: list[int]) -> list[int]:

@@ -63,11 +63,14 @@ class Source:
         except (FFmpegError, OSError) as error:
             if error.errno == errno.EIO and _can_be_read(place):
                 raise VideoError("not a video file, or its header is damaged") from None
-            raise VideoError(f"cannot be opened: {error.strerror}") from error
+            raise VideoError(f"cannot be opened: {error.strerror or error}") from error
         stream = self.container.streams.best("video")
         if stream is None or stream.codec_context is None:
             self.container.close()
             raise VideoError("has no video stream" if stream is None else "its codec is unknown")
+        if stream.disposition & Disposition.attached_pic:  # FFmpeg takes one only if there is no other stream
+            self.container.close()
+            raise VideoError("has no video, only a cover picture, as files of sound do")
         self.stream = stream
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = _rate(stream)
@@ -102,6 +105,8 @@ class Source:
         except FFmpegError as error:
             if self._is_encrypted():
                 raise VideoError("is encrypted") from error
+            if self._is_animated_webp():
+                raise VideoError("is an animated WebP, which FFmpeg does not decode: convert it to GIF") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
             # Some decoders report damage as "Operation not permitted", or as "Cannot allocate memory" for a size that
             # it claims. Neither says anything about read permission or free memory.
@@ -166,6 +171,14 @@ class Source:
                 return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
         except (FFmpegError, OSError):  # the container is damaged, so it was not the decoder that failed
             return False
+
+    def _is_animated_webp(self) -> bool:
+        """Tell whether the header has WebP's flag of an animation (RFC 9649, 2.7)."""
+        if self.codec != "webp":
+            return False
+        with open_ranged(self.place.location, self.place.span()) as file:
+            header = file.read(21)
+        return header[12:16] == b"VP8X" and bool(header[20] & 2)
 
 
 def _can_be_read(place: Place) -> bool:

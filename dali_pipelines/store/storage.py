@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from fsspec.spec import AbstractBufferedFile
@@ -50,10 +50,10 @@ class LocalFiles:
         """See `Storage.size`."""
         return os.stat(location).st_size
 
-    def read(self, spans: Sequence[Span], *, whole: bool = False) -> NDArray[np.uint8]:
-        """See `Storage.read`. If `whole`, spans from byte 0 are whole files: OSError if one has another size by now."""
+    def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
+        """See `Storage.read`."""
         for location, of_file in groupby(spans, key=lambda span: span.location):
-            _check_size(location, of_file, whole=whole)  # before allocating what an index claims
+            _require_long_enough(location, of_file)  # before allocating what an index claims
         data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
         view, at = data.data, 0
         for location, of_file in groupby(spans, key=lambda span: span.location):
@@ -70,17 +70,20 @@ class LocalFiles:
         return data
 
 
-def _check_size(location: str, spans: Iterable[Span], *, whole: bool) -> None:
+def _require_long_enough(location: str, spans: Iterable[Span]) -> None:
     status = os.stat(location)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", location)
-    size = status.st_size
-    for _, start, end in spans:
-        if whole and start == 0 < end != size:
+    if status.st_size < (end := max(span.end for span in spans)):
+        raise _too_short(location, status.st_size, end)
+
+
+def require_unchanged(spans: Iterable[Span]) -> None:
+    """Raise OSError if a local file has another size than the span that begins with its first byte, its whole then."""
+    for location, start, end in spans:
+        if start == 0 < end != (size := LOCAL.size(location)):
             why = "it was replaced or changed since; prepare it again"
             raise OSError(errno.EIO, f"it has {size} bytes, and had {end} when it was prepared: {why}", location)
-        if size < end:
-            raise _too_short(location, size, end)
 
 
 def _too_short(location: str, size: int, end: int) -> OSError:
@@ -125,8 +128,18 @@ def joined(root: Path | str, path: str) -> str:
     if is_url(path) or os.path.isabs(path):
         return path
     if is_web(root):
-        path = quote(path, errors="surrogateescape")
+        path = quoted(path)
     return f"{str(root).rstrip('/')}/{path}"
+
+
+def quoted(path: str) -> str:
+    """Quote a path for a web URL; bytes of names that are not UTF-8 keep their values."""
+    return quote(path, errors="surrogateescape")
+
+
+def unquoted(path: str) -> str:
+    """Undo `quoted`."""
+    return unquote(path, errors="surrogateescape")
 
 
 def storage_of(location: Path | str) -> Storage:

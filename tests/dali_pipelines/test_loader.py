@@ -181,7 +181,8 @@ def test_unshuffled_unreadable_videos_are_marked_not_replaced(own_store):
 def test_a_dataset_without_its_videos_ends_the_run(own_store, decoder):
     shutil.rmtree(Path(own_store.root, "videos"))
     root = own_store.root
-    message = rf"^{root}: 20 videos in a row could not be read \(cannot read {root}/videos/.*Run `clipfeed prepare`"
+    reason = rf"cannot read {root}/videos/.*was the dataset moved or prepared again during the run"
+    message = rf"^{root}: 20 videos in a row could not be read \({reason}.*run `clipfeed prepare`"
     with pytest.raises(UserError, match=message):
         epoch(ClipLoader(own_store, CTP, batch_size=4, decoder=decoder))
 

@@ -1,6 +1,7 @@
 """Serve files with byte ranges over HTTP, with delays, counts and failures."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 Fault = Callable[[str, int], "int | str | None"]
-"""The fault of a path at its n-th request, from 0: an HTTP status, "hang", "reset", "cut" or the path of a redirect; or
-None."""
+"""The fault of a path at its n-th request, from 0: an HTTP status, "hang", "reset", "cut", "chunked" (without a
+size) or the path of a redirect; or None."""
 
 
 @dataclass
@@ -51,6 +52,10 @@ class Files:
                 return web.Response(status=fault)
             if fault == "cut":
                 return await self.half(request)
+            if fault == "chunked":
+                response = web.StreamResponse()
+                response.enable_chunked_encoding()
+                return response
             if fault == "reset":
                 _disconnect(request)
             elif fault:
@@ -63,7 +68,7 @@ class Files:
     def listing(self, request: web.Request, folder: Path) -> web.Response:
         """List a folder as links. Those to folders end with a slash, as with other servers."""
         at = request.path.rstrip("/")
-        links = [quote(f"{at}/{path.name}{'/' * path.is_dir()}") for path in sorted(folder.iterdir())]
+        links = [quote(os.fsencode(f"{at}/{path.name}{'/' * path.is_dir()}")) for path in sorted(folder.iterdir())]
         return web.Response(text="".join(f'<a href="{link}">{link}</a>' for link in links), content_type="text/html")
 
     async def half(self, request: web.Request) -> web.StreamResponse:

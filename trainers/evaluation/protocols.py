@@ -14,7 +14,8 @@ import numpy as np
 from configs.errors import UserError, first_names
 from configs.schema import Recognition
 from configs.words import counted
-from dali_pipelines.datasets.open import Dataset, open_data
+from dali_pipelines.datasets.dataset import Dataset
+from dali_pipelines.datasets.open import open_data
 from dali_pipelines.store.files import write_json
 from dali_pipelines.store.index import Index
 from nets import backbones

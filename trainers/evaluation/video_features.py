@@ -12,7 +12,7 @@ import torch
 
 from configs.errors import require
 from configs.schema import Data
-from dali_pipelines.datasets.open import Dataset
+from dali_pipelines.datasets.dataset import Dataset
 from dali_pipelines.store.storage import location
 from dali_pipelines.tasks import Task
 from trainers.engine.devices import choose_device

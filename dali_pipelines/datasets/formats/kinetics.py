@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from configs.errors import UserError
 from dali_pipelines.datasets.formats import Lists, Reading, Source
 from dali_pipelines.datasets.formats.table import cells, table
 
@@ -21,7 +22,8 @@ def read(source: Source) -> Lists:
     Kinetics-400 and 600 have no classes.
     """
     rows: dict[str, list[tuple[str, str, str | None]]] = defaultdict(list)
-    for file in filter(_is_kinetics, _files(source)):
+    files = [file for file in _files(source) if _is_kinetics(file)]
+    for file in files:
         header, *lines = table(file)
         for line in lines:
             row = dict(zip(header, line, strict=True))
@@ -35,6 +37,8 @@ def read(source: Source) -> Lists:
             rows[subset].append(
                 (f"{folder}{row['youtube_id']}_{start:06d}_{end:06d}", folder + row["youtube_id"], label)
             )
+    if not rows and files:
+        raise UserError(f"{source.location} has the header of Kinetics and names no videos: give the complete CSVs")
     if not rows:
         raise source.error(source.path.name, "it must hold CSV files with " + ", ".join(sorted(COLUMNS)))
     entries = {}

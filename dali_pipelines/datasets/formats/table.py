@@ -45,8 +45,9 @@ def read(source: Source) -> Lists:
 
 def table(source: Source, delimiter: str = ",") -> list[list[str]]:
     """Return the rows of a CSV file, header first, cells stripped; UserError if their lengths differ."""
+    lines = (f"{line}\n" for line in source.lines)  # a name in quotation marks may have a line break
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(source.lines, delimiter=delimiter)]
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     except csv.Error as error:
         raise source.unreadable(str(error)) from error
     header = delimiter.join(rows[0])

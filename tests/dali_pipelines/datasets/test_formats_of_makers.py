@@ -166,6 +166,13 @@ def test_every_format_is_listed_in_the_help(capsys):
     assert command.__doc__ is not None
 
 
+def test_the_header_of_kinetics_alone_is_named_as_such(tmp_path):
+    (tmp_path / "train.csv").write_text("label,youtube_id,time_start,time_end,split\n")
+    for given in tmp_path / "train.csv", tmp_path:
+        with pytest.raises(UserError, match=f"^{given} has the header of Kinetics and names no videos"):
+            read_lists(given)
+
+
 @pytest.mark.parametrize("quote", ['"', ""])
 def test_the_header_of_kinetics_may_have_quotation_marks_and_spaces(tmp_path, quote):
     lines = ("label", "youtube_id", "time_start", "time_end", "split"), ("run", "-a_b", "5", "15", "train")

@@ -1,5 +1,7 @@
 """A list of one file is recognized by its content: which column names the videos, which has their classes."""
 
+import csv
+
 import pytest
 
 from configs.errors import UserError
@@ -129,3 +131,11 @@ def test_titles_of_columns_may_have_digits(tmp_path):
     build(tmp_path, "a", "b")
     (tmp_path / "list.csv").write_text("video_id,category_1,category_2,rank\nb,Food,Recipes,34\na,Food,Drinks,7\n")
     assert [*open_dataset(tmp_path, tmp_path / "list.csv").index.names.texts()] == ["b", "a"]
+
+
+def test_a_name_in_a_csv_may_have_a_line_break(tmp_path):
+    names = "a\nb", "c,d", 'e"f'
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("name", "label"), *zip(names, "xyx", strict=True)])
+    (reading,) = read_lists(tmp_path / "mine.csv").entries["mine.csv"]
+    assert tuple(reading.names) == names

@@ -15,6 +15,7 @@ from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store.encode import Encoding
+from dali_pipelines.store.files import temporary_path, video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.reader import read_clip
@@ -67,6 +68,20 @@ def test_a_killed_run_resumes_where_it_was(tmp_path, capsys):
 
     assert prepare(source, "--out", out, *SMALL) == 0  # the partial line does no harm
     assert "(0 stored now)" in capsys.readouterr().out
+
+
+def test_a_half_written_file_is_removed_also_if_its_source_is_gone_or_broken_by_now(tmp_path, spawned):
+    source, out = tmp_path / "source", tmp_path / "out"
+    for name in "gone", "broken", "fine":
+        make_video(source / f"{name}.mp4", frames=4)
+    prepare(source, "--out", out, *SMALL)
+    (source / "gone.mp4").unlink()
+    (source / "broken.mp4").write_bytes(b"no video")
+    left = [temporary_path(video_path(out, name)) for name in ("gone", "broken")]
+    for path in left:
+        path.write_bytes(b"half a video")
+    assert prepare(source, "--out", out, *SMALL) == 3
+    assert not any(path.exists() for path in left)
 
 
 def test_a_second_run_on_the_same_dataset_is_refused(videos, tmp_path):

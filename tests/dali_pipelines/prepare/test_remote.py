@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines import lists
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.prepare.engines import ENGINES
+from dali_pipelines.store import remote
 from dali_pipelines.store.in_place import leave_in_place
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import Place
@@ -154,3 +157,32 @@ def test_workers_read_dataset_and_list_from_a_bucket(vp9_store, tmp_path, monkey
         theirs.close()
     for one, other in zip(got, ClipLoader(open_dataset(root, root / "train.txt"), task, batch_size=4), strict=True):
         assert all((one[name] == other[name]).all() for name in other)
+
+
+def test_a_server_error_is_a_passing_cause_and_the_next_run_tries_again(sources, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "PAUSES", (0.0,))
+    monkeypatch.setitem(ENGINES, "local", lambda function, jobs, workers: ((job, function(job)) for job in jobs))
+    command = ["--out", tmp_path, "--codec", "original"]
+    with http_files.served(sources) as server:
+        server.fault = lambda path, n: 503 if path.endswith("b.mp4") else None
+        assert prepare(f"{server.url}/jump", *command) == 3
+        reason = (tmp_path / "quarantine.csv").read_text().splitlines()[1]
+        assert reason.endswith("its server answers 503 (Service Unavailable) (the next run tries again: network)")
+        server.fault = lambda path, n: None
+        assert prepare(f"{server.url}/jump", *command) == 0
+    assert Index.load(tmp_path).names.texts() == ("b", "zipped")
+
+
+def test_labels_and_lists_are_read_from_a_url(url, sources, tmp_path, capsys, spawned):
+    (sources / "labels.csv").write_text("a video#1,run\n50% pictures,walk\n")
+    command = [sources / "run", "--out", tmp_path, "--codec", "original"]
+    assert prepare(*command, "--labels", f"{url}/labels.csv") == 0
+    assert Index.load(tmp_path).class_names == ("run", "walk")
+    (tmp_path / "labels.txt").write_text("of the user")
+    with pytest.raises(UserError, match=r"labels.txt is a list of yours"):
+        lists.main(["auto", f"{url}/labels.csv", "--data-dir", str(tmp_path)])
+    (tmp_path / "labels.txt").unlink()
+    lists.main(["auto", f"{url}/labels.csv", "--data-dir", str(tmp_path)])
+    assert (tmp_path / "labels.txt").read_text() == "a video#1\n50% pictures\n"
+    with pytest.raises(UserError, match=f"cannot read the list of videos '{url}/none.csv': there is no such file"):
+        prepare(*command, "--labels", f"{url}/none.csv")

@@ -4,11 +4,13 @@ import itertools
 import os
 import shutil
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import Encoding, write_video
@@ -278,6 +280,30 @@ def test_encrypted_and_mislabeled_files_are_named_as_such(plain, tmp_path):
         (renamed, r"decode error after 0 frames: .* \(is it mpeg4 at all, as its header says\?\)"),
     ):
         with pytest.raises(VideoError, match=reason), Source(path) as source:
+            list(source.frames())
+
+
+@pytest.mark.parametrize(("muxer", "codec"), [("mp3", "libmp3lame"), ("flac", "flac"), ("mp4", "aac")])
+def test_sound_with_a_cover_picture_is_named_as_such(plain, tmp_path, muxer, codec):
+    cover, song = tmp_path / "cover.jpg", tmp_path / "song.mp4"
+    run_ffmpeg("-i", plain, "-frames:v", "1", cover)
+    both = ["-f", "lavfi", "-i", "sine", "-i", cover, "-map", "0", "-map", "1", "-t", "1"]
+    run_ffmpeg(*both, "-c:v", "copy", "-c:a", codec, "-disposition:v", "attached_pic", "-f", muxer, song)
+    with pytest.raises(VideoError, match=r"^has no video, only a cover picture"):
+        Source(song)
+
+
+def test_an_animated_webp_is_named_as_such(plain, tmp_path):
+    with Image.open(BytesIO(run_ffmpeg("-i", plain, "-f", "image2pipe", "-c:v", "png", "-frames:v", "1", "-"))) as one:
+        one.save(tmp_path / "moves.webp", save_all=True, append_images=[one.rotate(180)])
+        one.save(tmp_path / "still.webp")
+    (tmp_path / "damaged.webp").write_bytes((tmp_path / "still.webp").read_bytes()[:40])
+    for name, reason in (
+        ("moves", "^is an animated WebP, which FFmpeg does not decode: convert it to GIF$"),
+        ("still", "has only one frame"),
+        ("damaged", r"decode error after 0 frames: .* \(is it webp at all"),
+    ):
+        with pytest.raises(VideoError, match=reason), Source(tmp_path / f"{name}.webp") as source:
             list(source.frames())
 
 

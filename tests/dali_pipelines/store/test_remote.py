@@ -6,13 +6,16 @@ from threading import Thread
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import known_implementations
 
 from configs.errors import UserError
+from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.formats import Source
-from dali_pipelines.store import remote
+from dali_pipelines.store import remote, source
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import Entry, expand, kind, list_folder, size_and_time
+from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import Span, exists, joined, read_file, storage_of
 from tests.helpers.http_files import served
 
@@ -97,7 +100,13 @@ def test_permanent_errors_are_not_retried(server, url, fault, kind, text):
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"), [(503, r"its server answers 503"), ("hang", "does not answer"), ("reset", "cannot be reached")]
+    ("fault", "text"),
+    [
+        (503, r"its server answers 503"),
+        ("hang", "does not answer"),
+        ("reset", "cannot be reached"),
+        ("cut", r"broke off in the middle: Not enough data .*received 1996 of 3993 bytes"),
+    ],
 )
 def test_retries_end_after_a_few_tries(server, url, fault, text):
     server.fault = lambda path, n: fault
@@ -167,6 +176,62 @@ def test_a_missing_fsspec_package_is_named(monkeypatch):
         read_file("odd://a/b")
 
 
+class HostFiles(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """Files that, as those of ftp and sftp, need a host, which is in the URL and not in their paths."""
+
+    protocol = "hosted"
+
+    def __init__(self, host, **options):
+        assert host == "example"
+        super().__init__(**options)
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return path.removeprefix("hosted://example")
+
+    @staticmethod
+    def _get_kwargs_from_urls(url):
+        return {"host": url.split("/")[2]} if url.startswith("hosted://") else {}
+
+
+def test_the_host_in_a_url_is_given_to_a_file_system_that_needs_one(folder, monkeypatch):
+    monkeypatch.setitem(known_implementations, "hosted", {"class": f"{__name__}.HostFiles"})
+    url = f"hosted://example{folder}"
+    assert (read_file(f"{url}/{NAME}") == CONTENT).all()
+    assert [entry.name for entry in list_folder(url)] == sorted(path.name for path in folder.iterdir())
+    assert expand(f"{url}/*0[12].tar") == [f"{url}/shard001.tar", f"{url}/shard002.tar"]
+
+
+def test_a_file_system_that_needs_more_than_a_url_says_so():
+    with pytest.raises(OSError, match=r"dbfs:// needs options, see docs/remote.md \(.*'instance' and 'token'\)"):
+        read_file("dbfs://host/a.mp4")
+    with pytest.raises(UserError, match=r"zip://a.mp4::/x.zip: give the path or URL of the archive itself"):
+        read_file("zip://a.mp4::/x.zip")
+
+
+def test_a_web_page_in_place_of_a_file_counts_as_missing(server, tmp_path):
+    url = f"{server.url}/deep"  # the server lists this folder as a page
+    with pytest.raises(FileNotFoundError, match="its server sends a web page instead: check the address") as caught:
+        read_file(url)
+    assert caught.value.filename == url
+    server.fault = lambda path, n: "/deep" if "none" in path else None
+    with pytest.raises(UserError, match=r"list of videos '.*/none.csv': its server sends a web page instead"):
+        _ = Source(f"{server.url}/none.csv").text
+    with pytest.raises(UserError, match=r"none is no prepared dataset \(it has no index.npz\)"):
+        Index.load(f"{server.url}/none")
+    with pytest.raises(UserError, match=r"no video files in .*/none-b.mp4.*sends a web page counts as a folder"):
+        find_videos([f"{server.url}/none-b.mp4"], outside=tmp_path)
+
+
+def test_a_server_that_tells_no_size_is_an_error_that_names_the_url_once(server, url):
+    server.fault = lambda path, n: "chunked"
+    with pytest.raises(OSError, match="does not tell the file's size: use another one") as caught:
+        read_file(url)
+    assert caught.value.filename == url
+    with pytest.raises(VideoError, match="cannot be opened: its server does not tell the file's size"):
+        source.Source(url)
+
+
 def test_options_come_from_fsspecs_configuration(monkeypatch, server, url):
     monkeypatch.setitem(fsspec.config.conf, "http", {"headers": {"Authorization": "Bearer key"}})
     assert remote.filesystem("http").kwargs["headers"] == {"Authorization": "Bearer key"}
@@ -185,6 +250,15 @@ def test_a_remote_folder_is_listed(server, url):
     assert kind(f"{server.url}/nothing") == ""
     with pytest.raises(FileNotFoundError, match="no such file"):
         list_folder(f"{server.url}/nothing")
+
+
+def test_names_that_are_not_utf_8_keep_their_bytes(tmp_path):
+    (tmp_path / "caf\udce9.mp4").write_bytes(b"latin")
+    with served(tmp_path) as files:
+        (entry,) = list_folder(files.url)
+        found = find_videos([files.url], outside=tmp_path / "out").videos
+    assert entry.name == "caf\udce9.mp4"
+    assert {name: place.location for name, place in found.items()} == {"caf\udce9": f"{files.url}/caf%E9.mp4"}
 
 
 def test_braces_and_stars_in_urls_are_expanded(server):
