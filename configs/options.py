@@ -12,6 +12,9 @@ from configs.errors import UserError
 
 Number = TypeVar("Number", int, float)
 
+OF_RECIPES = ("config", "set")
+"""Options that name a recipe and change it."""
+
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Add the options that change a recipe."""
@@ -29,6 +32,11 @@ def overrides(args: argparse.Namespace) -> list[str]:
     """Return the options' changes to the recipe, for `configs.load.load`; some commands also have --work-dir."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}
     return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None]
+
+
+def given(args: argparse.Namespace) -> dict[str, object]:
+    """Return the options that all ranks must be given alike. Recipes are compared key by key, from wherever they are."""
+    return {f"--{name.replace('_', '-')}": value for name, value in vars(args).items() if name not in OF_RECIPES}
 
 
 def require_recipe(args: argparse.Namespace) -> None:
