@@ -35,7 +35,7 @@ def overrides(args: argparse.Namespace) -> list[str]:
 
 
 def given(args: argparse.Namespace) -> dict[str, object]:
-    """Return the options that all ranks must be given alike. Recipes are compared key by key, from wherever they are."""
+    """Return the options that all ranks must be given alike. Recipes are compared key by key, wherever they lie."""
     return {f"--{name.replace('_', '-')}": value for name, value in vars(args).items() if name not in OF_RECIPES}
 
 

@@ -99,7 +99,7 @@ def test_after_pretrain_suggests_finetuning_its_backbone(store, tmp_path):
 
 @pytest.mark.parametrize(("of_run", "listed", "batch"), [(range(2), 9, 4), (range(3, 12), 3, 2)])
 def test_after_pretrain_on_another_list_the_batch_is_that_of_the_training_list(of_run, listed, batch, store, tmp_path):
-    """It was that of the videos of the run: too small if they were fewer, and larger than train.txt if they were more."""
+    """It was that of the videos of the run: too small if they were fewer, too large if they were more."""
     names = [*Index.load(store).names.texts()]
     (store / "train.txt").write_text("\n".join(names[:listed]))
     run = load(write_recipe(tmp_path, store))

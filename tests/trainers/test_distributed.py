@@ -118,7 +118,7 @@ def test_an_unusable_gpu_is_named_on_all_ranks():
     ],
 )
 def test_ranks_with_other_options_end_in_one_line(command, option, tmp_path):
-    """They waited for each other for 15 minutes, or made half of the features with the one stride, half with the other."""
+    """They waited for each other for 15 minutes, or each made its half of the features with its own stride."""
     outputs = [tmp_path / f"rank{rank}.out" for rank in range(2)]
     name, *words = command.split()
     argv = [str(ROOT / "trainers" / f"{name}.py")] if name != "features" else [str(ROOT / "clipfeed.py"), name]

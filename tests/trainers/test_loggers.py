@@ -162,7 +162,7 @@ def test_a_run_goes_on_without_a_logger_that_raises(method, last, tmp_path, own_
 
 @pytest.mark.parametrize("error", ["OSError(28, 'no room')", "LookupError('closed')"])
 def test_a_logger_that_does_not_close_hides_no_other_error(error, tmp_path, own_pkg, capsys):
-    """Its error took the place of that of the run, or made a finished run fail, and the loggers after it stayed open."""
+    """Its error took the place of the run's, or made a finished run fail, and the loggers after it stayed open."""
     write_broken(own_pkg, "close", 0, error=error)
     options = ("--set", "train.loggers=[own_pkg.Logger,own_pkg.Other]")
     with pytest.raises(UserError, match="nan or infinity"):

@@ -51,7 +51,7 @@ class Outlet:
 
 
 class LoggerOutlet(Outlet):
-    """Call a logger. After an error other than OSError, the run goes on without it, as metrics.jsonl has all figures."""
+    """Call a logger. After an error other than OSError, the run goes on without it: metrics.jsonl has all figures."""
 
     def __init__(self, logger: Logger, *, go_on: bool) -> None:
         super().__init__(go_on=go_on)
