@@ -150,6 +150,8 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, ImportError):
         (line,) = (line for line in str(error).splitlines() if UNMAPPED in line)  # NumPy writes a page around it
         return f"{line}: {LIMITS[errno.ENOMEM]}"
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        return f"{shown(os.fsdecode(error.filename))}: {error.strerror}"
     return str(error)
 
 

@@ -52,6 +52,14 @@ def test_closed_pipe_ends_the_command_silently_with_sigpipes_status():
         assert command.stderr.read() == b""
 
 
+def test_an_error_of_the_system_names_the_file_without_numbers(refused, tmp_path):
+    """It was "[Errno 21] Is a directory: '/a/folder'"."""
+    assert refused(lambda argv: (tmp_path / "a\nfolder").read_text()).endswith("a\\nfolder: No such file or directory")
+    assert refused(lambda argv: tmp_path.read_text()) == f"error: {tmp_path}: Is a directory"
+    assert refused(lambda argv: os.unlink(os.fsencode(tmp_path))) == f"error: {tmp_path}: Is a directory"
+    assert refused(lambda argv: os.stat(10**6).st_size) == "error: [Errno 9] Bad file descriptor: 1000000"
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_error_and_no_file_takes_its_number(closed, tmp_path):
     """`clipfeed COMMAND >&-` ended in a traceback after its work."""

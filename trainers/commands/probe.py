@@ -20,6 +20,7 @@ from dali_pipelines.tasks.recognition import MOST_CLIPS
 from nets.backbones import create
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import start
+from trainers.engine.work_dir import require_writable
 from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
@@ -45,6 +46,8 @@ def main(argv: list[str]) -> None:
     if not args.work_dir.is_dir():
         raise UserError(f"no run at {args.work_dir}; make one with clipfeed pretrain --work-dir")
     with start(args.device, given(args)) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
+        if args.json:
+            ranks.on_rank0(lambda: require_writable(args.json.parent, option="--json"))
         weights = ranks.on_rank0(lambda: read(args.work_dir))
         assert weights.config is not None
         config, views = weights.config, weights.views()
