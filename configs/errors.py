@@ -69,6 +69,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     ranks other than 0 wait, and report only if rank 0 has not ended the run by then. One that has lost a peer does not
     wait.
     """
+    _open_streams()
     argv = sys.argv[1:]
     debug = "--debug" in argv
     try:
@@ -98,6 +99,18 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Discard what is written to a standard stream that was closed, as by `>&-`.
+
+    Else the next file would get its number, and libraries would print into a checkpoint or a socket of the ranks.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is the stream's
+            os.set_inheritable(number, True)  # by workers
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def _require_folder() -> None:
@@ -138,6 +151,8 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, ImportError):
         (line,) = (line for line in str(error).splitlines() if UNMAPPED in line)  # NumPy writes a page around it
         return f"{line}: {LIMITS[errno.ENOMEM]}"
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        return f"{shown(os.fsdecode(error.filename))}: {error.strerror}"
     return str(error)
 
 

@@ -12,6 +12,9 @@ from configs.errors import UserError
 
 Number = TypeVar("Number", int, float)
 
+OF_RECIPES = ("config", "set")
+"""Options that name a recipe and change it."""
+
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Add the options that change a recipe."""
@@ -34,6 +37,11 @@ def overrides(args: argparse.Namespace) -> list[str]:
 def as_overrides(changes: Mapping[str, object]) -> list[str]:
     """Write changes of a recipe, by dotted key, as overrides for `configs.load.load`."""
     return [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+
+
+def given(args: argparse.Namespace) -> dict[str, object]:
+    """Return the options that all ranks must be given alike. Recipes are compared key by key, wherever they lie."""
+    return {f"--{name.replace('_', '-')}": value for name, value in vars(args).items() if name not in OF_RECIPES}
 
 
 def require_recipe(args: argparse.Namespace) -> None:

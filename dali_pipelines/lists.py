@@ -43,7 +43,8 @@ def main(argv: list[str]) -> None:
             path = args.data_dir / Path(name).with_suffix(".txt").name
             if path in datasets or (not is_url(source) and path.exists() and path.samefile(source)):
                 raise UserError(f"{path} would be written twice, or is the list itself: rename {source}")
-            datasets[path] = select_entries(index, readings, path, missing=args.missing)
+            listed = source if source.is_file() else path
+            datasets[path] = select_entries(index, readings, listed, missing=args.missing)
     for path, dataset in datasets.items():
         if is_users(path, dataset.index.names.texts()):
             raise UserError(f"{path} is a list of yours, which is not written over: move it away")

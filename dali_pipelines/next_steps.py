@@ -28,8 +28,8 @@ def after_prepare(index: Index) -> list[str]:
 
 
 def after_pretrain(config: Config, index: Index) -> list[str]:
-    """Suggest commands for a pretrained network, one per line."""
-    run = config.work_dir
+    """Suggest commands for a pretrained network, one per line. `index` has the videos of the run."""
+    run, index = config.work_dir, index.whole  # the next commands take the dataset's own lists
     lines = [f"clipfeed preview --config {shlex.quote(run)}/config.yaml --out preview.html"]
     if "tensorboard" in config.train.loggers:
         lines.insert(0, f"tensorboard --logdir {shlex.quote(run)}")
@@ -103,5 +103,6 @@ def _listed(index: Index, name: str) -> Index:
 
 
 def _labeled(index: Index) -> bool:
-    """Return whether every video has a class."""
-    return bool(index.class_names) and bool((index.labels >= 0).all())
+    """Return whether every video to train a classifier on has a class."""
+    used = _listed(index, lists_in(index.root)[0])
+    return bool(index.class_names) and bool((used.labels >= 0).all())

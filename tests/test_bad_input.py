@@ -41,6 +41,14 @@ def test_a_probe_needs_a_run_and_clips(tmp_path, option, most, refused, capsys):
     assert capsys.readouterr().err.endswith("error: --json train.txt: must end in .json\n")
 
 
+def test_a_probe_says_that_it_cannot_write_before_it_begins(tmp_path, refused):
+    """It said so after the features of all videos."""
+    (tmp_path / "list.txt").touch()
+    out = tmp_path / "list.txt" / "probe.json"
+    line = refused(probe.main, "--work-dir", tmp_path, "--train", "a", "--test", "b", "--json", out)
+    assert line == f"error: cannot write to {out.parent}: File exists; choose another --json"
+
+
 def test_under_torchrun_an_error_is_printed_once(vp9_store, tmp_path):
     recipe, gone = write_recipe(tmp_path, vp9_store.root), tmp_path / "gone"
     # As under torchrun, the other rank is killed once the first has failed.

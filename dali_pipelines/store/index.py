@@ -171,6 +171,11 @@ class Index:
             chunks=None if self.chunks is None else self.chunks[chosen],
         )
 
+    @property
+    def whole(self) -> "Index":
+        """All videos of the dataset, of which this index may be a selection."""
+        return replace(self, rows=None, chunks=None)
+
     def repeat(self, counts: Sequence[int]) -> "Index":
         """Repeat each video `counts` times in a row, with `VideoInfo.chunk` counting from 0."""
         repeated = self.select(np.repeat(np.arange(len(self)), counts))

@@ -52,6 +52,34 @@ def test_closed_pipe_ends_the_command_silently_with_sigpipes_status():
         assert command.stderr.read() == b""
 
 
+def test_an_error_of_the_system_names_the_file_without_numbers(refused, tmp_path):
+    """It was "[Errno 21] Is a directory: '/a/folder'"."""
+    assert refused(lambda argv: (tmp_path / "a\nfolder").read_text()).endswith("a\\nfolder: No such file or directory")
+    assert refused(lambda argv: tmp_path.read_text()) == f"error: {tmp_path}: Is a directory"
+    assert refused(lambda argv: os.unlink(os.fsencode(tmp_path))) == f"error: {tmp_path}: Is a directory"
+    assert refused(lambda argv: os.stat(10**6).st_size) == "error: [Errno 9] Bad file descriptor: 1000000"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error_and_no_file_takes_its_number(closed, tmp_path):
+    """`clipfeed COMMAND >&-` ended in a traceback after its work."""
+    script = (
+        "import os, sys\nfrom configs.errors import run_cli\n"
+        "def main(argv):\n"
+        "    print('out')\n"
+        "    print('err', file=sys.stderr)\n"
+        f"    with open({str(tmp_path / 'file')!r}, 'w') as file:\n"
+        "        os.system('echo of a child; echo of a child >&2')\n"
+        "        file.write(str(file.fileno()))\n"
+        "run_cli(main)"
+    )
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    left = ["out\nof a child\n" * (">&-" not in closed.split()), "err\nof a child\n" * ("2>&-" not in closed.split())]
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, *left)
+    assert int((tmp_path / "file").read_text()) > 2
+
+
 def test_unencodable_name_suggests_utf8_mode(tmp_path):
     """Run Python in locale C without UTF-8 mode."""
     script = f"import os\nfrom configs.errors import run_cli\nrun_cli(lambda argv: os.listdir('{tmp_path}/日'))"

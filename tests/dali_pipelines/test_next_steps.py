@@ -97,6 +97,25 @@ def test_after_pretrain_suggests_finetuning_its_backbone(store, tmp_path):
     assert all(str(tmp_path / "a run") in shlex.split(line.replace("/config.yaml", "")) for line in lines[1:])
 
 
+@pytest.mark.parametrize(("of_run", "listed", "batch"), [(range(2), 9, 4), (range(3, 12), 3, 2)])
+def test_after_pretrain_on_another_list_the_batch_is_that_of_the_training_list(of_run, listed, batch, store, tmp_path):
+    """It was that of the videos of the run: too small if they were fewer, too large if they were more."""
+    names = [*Index.load(store).names.texts()]
+    (store / "train.txt").write_text("\n".join(names[:listed]))
+    run = load(write_recipe(tmp_path, store))
+    lines = after_pretrain(run, Index.load(store).select(of_run))
+    tuned, index = opened(next(line for line in lines if " finetune " in line))
+    assert (len(index), tuned.train.global_batch) == (listed, batch)
+
+
+def test_videos_without_a_class_outside_the_training_list_do_not_matter(store):
+    index = Index.load(store)
+    index.with_columns(labels=np.where(np.arange(len(index)) < 9, index.labels, -1)).save()
+    assert [line.split()[1] for line in after_prepare(Index.load(store))[1:]] == ["pretrain"]
+    (store / "train.txt").write_text("\n".join([*index.names.texts()][:9]))
+    assert [line.split()[1] for line in after_prepare(Index.load(store))[1:]] == ["pretrain", "finetune"]
+
+
 @pytest.mark.parametrize(
     ("task", "backbone", "recipe"),
     [

@@ -79,6 +79,10 @@ class Index:
     def class_name(self, row: int) -> str:
         return ""
 
+    @property
+    def whole(self) -> "Index":
+        return self
+
     def numbers(self, column: str, dtype: type) -> np.ndarray:
         return np.zeros(VIDEOS, dtype)
 

@@ -1,5 +1,6 @@
 """How ranks meet, and the errors when they cannot."""
 
+import re
 import socket
 from datetime import timedelta
 from unittest.mock import patch
@@ -8,7 +9,9 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from tests.helpers.ranks import on_ranks
+from tests.helpers import processes
+from tests.helpers.ranks import on_ranks, start_ranks
+from tests.helpers.runs import ROOT
 from trainers.engine import distributed
 from trainers.engine.distributed import start
 
@@ -101,6 +104,30 @@ def test_an_unusable_gpu_is_named_on_all_ranks():
     host = socket.gethostname()
     for error in on_ranks(device_error):
         assert f"rank 0 has cuda on {host}, rank 1 has cpu on {host}" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("pretrain --config ctp/demo", "--max-steps"),
+        ("finetune --config recognition/demo --pretrained a", "--max-steps"),
+        ("test --checkpoint a --protocol linear", "--clips"),
+        ("features a --checkpoint a --out a.npz", "--stride"),
+        ("probe --work-dir . --train a --test b", "--stride"),
+    ],
+)
+def test_ranks_with_other_options_end_in_one_line(command, option, tmp_path):
+    """They waited for each other for 15 minutes, or each made its half of the features with its own stride."""
+    outputs = [tmp_path / f"rank{rank}.out" for rank in range(2)]
+    name, *words = command.split()
+    argv = [str(ROOT / "trainers" / f"{name}.py")] if name != "features" else [str(ROOT / "clipfeed.py"), name]
+    each = [([*argv, *words, option, str(rank + 2)], output) for rank, output in enumerate(outputs)]
+    statuses = processes.join(start_ranks(processes.run_command, each), grace=1)
+    assert statuses[0] == 2
+    (line,) = outputs[0].read_text().splitlines()
+    assert line.startswith(f"error: the ranks differ in {option}: ")
+    assert re.search(r": '?2'? on rank 0, '?3'? on rank 1 \(.*\). Give every rank the same options", line)
 
 
 def test_a_rank_without_peers_says_that_it_waits(monkeypatch, capsys):

@@ -111,3 +111,62 @@ def test_a_work_dir_with_a_non_utf8_name_works(tmp_path):
     for steps in ("1", "2"):
         run(tmp_path, "--work-dir", str(folder), "--max-steps", steps)
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+BROKEN = """
+class Logger:
+    def __init__(self, config, first_step):
+        pass
+
+    def add_scalars(self, group, values, step):
+        self.fail("add_scalars", step)
+
+    def add_image(self, name, image, step):
+        self.fail("add_image", step)
+
+    def close(self):
+        self.fail("close", 0)
+
+    def fail(self, method, step):
+        print("called:", method, step)
+        if (method, step) == FAILS:
+            raise ERROR
+
+
+class Other(Logger):
+    pass
+"""
+
+
+def write_broken(package, *fails, error) -> None:
+    """Write a `Logger` that prints its calls and raises an error in one method at one step; close is step 0."""
+    (package / "__init__.py").write_text(BROKEN.replace("FAILS", repr(fails)).replace("ERROR", error))
+
+
+@pytest.mark.parametrize(("method", "last"), [("add_scalars", 3), ("add_image", 1), ("close", 0)])
+def test_a_run_goes_on_without_a_logger_that_raises(method, last, tmp_path, own_pkg, capsys):
+    """It ended in a traceback, and the steps since the last checkpoint were lost."""
+    write_broken(own_pkg, method, last, error='LookupError("no such board:\\n\\x1b[31mtry later")')
+    run(tmp_path, "--set", "train.loggers=[own_pkg.Logger,csv]")
+    steps = list(range(1, STEPS + 1))
+    assert [line["step"] for line in lines(tmp_path)] == steps
+    assert [int(row["step"]) for row in rows(tmp_path / "run" / "train.csv")] == steps
+    output = capsys.readouterr().out.splitlines()
+    assert [line for line in output if line.startswith("called: ")][-1] == f"called: {method} {last}"
+    (warning,) = [line for line in output if line.startswith("warning: ")]
+    assert warning == (
+        r"warning: train.loggers: Logger failed (LookupError: no such board: \x1b[31mtry later, "
+        f"at {own_pkg / '__init__.py'}:18); training goes on without it"
+    )
+
+
+@pytest.mark.parametrize("error", ["OSError(28, 'no room')", "LookupError('closed')"])
+def test_a_logger_that_does_not_close_hides_no_other_error(error, tmp_path, own_pkg, capsys):
+    """Its error took the place of the run's, or made a finished run fail, and the loggers after it stayed open."""
+    write_broken(own_pkg, "close", 0, error=error)
+    options = ("--set", "train.loggers=[own_pkg.Logger,own_pkg.Other]")
+    with pytest.raises(UserError, match="nan or infinity"):
+        run(tmp_path, *options, "--set", "plan.nan_row=26")
+    run(tmp_path, *options, name="whole")
+    output = capsys.readouterr().out
+    assert output.count("called: close 0") == output.count("warning: train.loggers: ") == 4

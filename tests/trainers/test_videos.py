@@ -15,7 +15,8 @@ from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.evaluation import clips_per_part
 from dali_pipelines.tasks.recognition import Config, Test
-from tests.helpers.ranks import ALONE
+from tests.helpers.ranks import ALONE, on_ranks
+from trainers.engine.distributed import start
 from trainers.evaluation import videos
 from trainers.evaluation.videos import CHUNK, Views, per_video
 
@@ -49,6 +50,20 @@ def test_a_recipe_limits_the_time_of_a_sample_in_tests_too(vp9_store):
     ):
         per_video(blocks, vp9_store, WINDOWS, ALONE, data, desc="test")
     assert made.call_args.kwargs["timeout_s"] == 7
+
+
+def error_with_other_videos(rank: int, root: Path) -> str:
+    """Return a rank's error when its copy of the dataset has one video less on rank 1."""
+    index = Index.load(root)
+    with start("cpu") as ranks, pytest.raises(UserError) as caught:
+        per_video(blocks, index.select(range(rank, len(index))), WINDOWS, ranks, Data(root=str(root)), desc="test")
+    return str(caught.value)
+
+
+def test_ranks_with_other_videos_are_refused(vp9_store):
+    """`features` and `probe` gave videos the features of others."""
+    for error in on_ranks(error_with_other_videos, vp9_store.root):
+        assert "the ranks differ in videos: 12 on rank 0, 11 on rank 1" in error
 
 
 def decoded(path: Path) -> np.ndarray:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import shown
-from configs.options import add_machine, whole_number
+from configs.options import add_machine, given, whole_number
 from configs.schema import MOST_WORKERS
 from configs.words import counted
 from dali_pipelines.store.files import replacing
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         parser.error(f"--out {args.out} is a folder: give the name of a file")
     if args.out.suffix != ".npz":  # else a slip would replace a video or a checkpoint
         parser.error(f"--out {args.out}: must end in .npz")
-    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
+    with start(args.device, given(args)) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
         views = {"clips": args.clips, "crops": args.crops, "num_frames": args.frames, "stride": args.stride}
         features = extract_features(args.checkpoint, args.sources, **views, workers=args.workers, ranks=ranks)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
-from configs.options import add_machine, whole_number
+from configs.options import add_machine, given, whole_number
 from configs.words import counted
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import write_json
@@ -20,6 +20,7 @@ from dali_pipelines.tasks.recognition import MOST_CLIPS
 from nets.backbones import create
 from trainers.engine.devices import enough_memory
 from trainers.engine.distributed import start
+from trainers.engine.work_dir import require_writable
 from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
@@ -44,16 +45,18 @@ def main(argv: list[str]) -> None:
         parser.error(f"--json {args.json}: must end in .json")
     if not args.work_dir.is_dir():
         raise UserError(f"no run at {args.work_dir}; make one with clipfeed pretrain --work-dir")
-    weights = read(args.work_dir)
-    assert weights.config is not None
-    config, views = weights.config, weights.views()
-    root = args.data_dir or config.data.root
-    lists = [joined(root, name) for name in (args.train, args.test)]
-    datasets = [open_dataset(root, lists[part], labeled=True, others=[lists[1 - part]]) for part in (0, 1)]
-    train, test = (dataset.index for dataset in datasets)
-    test_views = replace(views.test, clips=args.clips, crops="center")
-    clips = replace(views, num_frames=args.frames or views.num_frames, stride=args.stride, test=test_views)
-    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
+    with start(args.device, given(args)) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
+        if args.json:
+            ranks.on_rank0(lambda: require_writable(args.json.parent, option="--json"))
+        weights = ranks.on_rank0(lambda: read(args.work_dir))
+        assert weights.config is not None
+        config, views = weights.config, weights.views()
+        root = args.data_dir or config.data.root
+        lists = [joined(root, name) for name in (args.train, args.test)]
+        datasets = [open_dataset(root, lists[part], labeled=True, others=[lists[1 - part]]) for part in (0, 1)]
+        train, test = (dataset.index for dataset in datasets)
+        test_views = replace(views.test, clips=args.clips, crops="center")
+        clips = replace(views, num_frames=args.frames or views.num_frames, stride=args.stride, test=test_views)
         torch.manual_seed(config.seed)
         random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
         weights.load_backbone(learned, config.backbone)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import dump, load, parse
-from configs.options import add_machine, add_overrides, overrides
+from configs.options import add_machine, add_overrides, given, overrides
 from configs.schema import Recognition
 from trainers.engine import checkpoint
 from trainers.engine.devices import enough_memory
@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
 
-    with start(args.device) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
+    with start(args.device, given(args)) as ranks, enough_memory(*BATCH_AND_WAY_OUT):
         ranks.tell(work(ranks, args))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from configs.load import dump
-from configs.options import add_machine, add_overrides, whole_number
+from configs.options import add_machine, add_overrides, given, whole_number
 from configs.schema import Config, Train
 from configs.words import counted
 from trainers.engine.build import check_recipe, ignored_options
@@ -51,7 +51,7 @@ def on_ranks(
         print(dump(config), end="")
         return 0
     check_recipe(config)
-    with start(args.device) as ranks:
+    with start(args.device, given(args)) as ranks:
         ranks.note(ignored_options(config.train, ranks))
         with enough_memory(*batch_and_way_out(config.train, ranks.world_size)):
             ending = work(config, ranks, args)

@@ -105,16 +105,17 @@ class Ranks:
                     differences[name] = f"{name}: {ours!r} on rank 0, {other!r} on rank {rank} ({host})"
         if differences:
             raise UserError(
-                f"the ranks differ in {'; '.join(differences.values())}. Give every rank the same config, dataset and "
-                "packages; of a dataset, digests of its index are compared"
+                f"the ranks differ in {'; '.join(differences.values())}. Give every rank the same options, config, "
+                "dataset and packages; of a dataset, digests of its index are compared"
             )
 
 
 @contextmanager
-def start(device: str) -> Iterator[Ranks]:
+def start(device: str, given: Mapping[str, object] | None = None) -> Iterator[Ranks]:
     """Join the ranks that torchrun or srun started, or run as a single one. `device` is auto, cpu or cuda.
 
-    UserError if they cannot meet, or if what the launcher says in the environment makes no sense.
+    UserError if they cannot meet, if their options `given` differ, or if what the launcher says in the environment
+    makes no sense.
     """
     world_size, rank = from_environment("WORLD_SIZE", 1, least=1), from_environment("RANK", 0)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # have Linux end this process with torchrun: it would train on, unseen
@@ -157,6 +158,7 @@ def start(device: str) -> Iterator[Ranks]:
         ) from error
     finally:
         notice.cancel()
+    ranks.require_same(lambda: given or {})
     try:
         yield ranks
     except RuntimeError as error:

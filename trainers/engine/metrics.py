@@ -4,9 +4,7 @@ import json
 import os
 import resource
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -15,12 +13,11 @@ from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from configs.errors import UserError
 from configs.schema import Config
-from configs.words import counted
-from dali_pipelines.progress import bar, tell
+from dali_pipelines.progress import bar
 from dali_pipelines.store.files import Appended, replacing
 from trainers.engine.loggers import Logger
+from trainers.engine.outlets import LoggerOutlet, Outlet
 from trainers.engine.work_dir import RECONSTRUCTION
 
 
@@ -40,8 +37,8 @@ class Metrics:
         last = drop_after(self._steps, first_step)
         drop_after(self._validations, first_step - validation_pending)
         self._files = {self._steps: Appended(self._steps)}
-        self._loggers = loggers
-        self._outlets = [Outlet(go_on=config.train.full_disk == "go_on") for _ in (self, *loggers)]
+        go_on = config.train.full_disk == "go_on"
+        self._own, self._loggers = Outlet(go_on=go_on), [LoggerOutlet(logger, go_on=go_on) for logger in loggers]
         if validation_pending and last.get("step") == first_step:
             self._tell_loggers(lambda logger: logger.add_scalars("train", last, first_step))
         self._bar: tqdm[None] = bar(desc="step", total=end, initial=first_step)
@@ -53,21 +50,21 @@ class Metrics:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.close()
-        for outlet in self._outlets if error is None else ():
+        for outlet in (self._own, *self._loggers) if error is None else ():
             outlet.close()
         for logger in self._loggers:
-            logger.close()
+            logger.end()
         for file in self._files.values():
             file.close()
 
     def flush(self) -> bool:
         """Write pending reports, as `Outlet.flush`; return whether all lines of the .jsonl files are written."""
-        written = [outlet.flush() for outlet in self._outlets]
+        written = [outlet.flush() for outlet in (self._own, *self._loggers)]
         return written[0]
 
-    def _tell_loggers(self, tell: Callable[[Logger], None]) -> None:
-        for outlet, logger in zip(self._outlets[1:], self._loggers, strict=True):
-            outlet.add(partial(tell, logger))
+    def _tell_loggers(self, call: Callable[[Logger], object]) -> None:
+        for logger in self._loggers:
+            logger.tell(call)
 
     def _write(self, path: Path, line: Mapping[str, float]) -> None:
         if path not in self._files:
@@ -97,12 +94,12 @@ class Metrics:
         self._timings.clear()
         speed = {"clips_per_s": clips_per_s, "data_wait": data_wait}
         line = {"step": step, **facts, **speed, **more, **memory(), "time": time.time()}
-        self._outlets[0].add(lambda: self._write(self._steps, line))
+        self._own.add(lambda: self._write(self._steps, line))
         self._tell_loggers(lambda logger: logger.add_scalars("train", line, step))
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
         """Add a validation after `step` steps, for a line of validation.jsonl."""
-        self._outlets[0].add(lambda: self._write(self._validations, {"step": step, **facts}))
+        self._own.add(lambda: self._write(self._validations, {"step": step, **facts}))
         self._tell_loggers(lambda logger: logger.add_scalars("validation", facts, step))
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
@@ -119,47 +116,8 @@ class Metrics:
             with replacing(self._picture) as part:
                 image.save(part, "PNG")
 
-        self._outlets[0].add(write)
+        self._own.add(write)
         self._tell_loggers(lambda logger: logger.add_image("reconstruction", image, step))
-
-
-class Outlet:
-    """Run writes in order. One that fails is kept, and retried before the next."""
-
-    def __init__(self, *, go_on: bool) -> None:
-        """Build an outlet that, with `go_on`, only warns of its first failure; otherwise that ends the run."""
-        self._go_on, self._warned = go_on, False
-        self._left: deque[Callable[[], object]] = deque()
-
-    def add(self, write: Callable[[], object]) -> None:
-        """Add a write for the next `flush`. It must write all or nothing, as it may be called again."""
-        self._left.append(write)
-
-    def flush(self) -> bool:
-        """Run all pending writes; return whether none is left. UserError if one fails, unless `go_on`."""
-        try:
-            self._write()
-        except OSError as error:
-            failed = f"cannot write the figures of the run: {error}"
-            if not self._go_on:
-                way_out = "make room and start the same command again: it goes on from the last checkpoint"
-                raise UserError(f"{failed}; {way_out}") from error
-            if not self._warned:
-                tell(f"warning: {failed}; training goes on, and they are written once there is room")
-            self._warned = True
-        return not self._left
-
-    def close(self) -> None:
-        """Run all pending writes; warn about lost lines if that fails."""
-        try:
-            self._write()
-        except OSError as error:
-            tell(f"warning: {counted(len(self._left), 'line')} lost: {error}")
-
-    def _write(self) -> None:
-        while self._left:
-            self._left[0]()
-            self._left.popleft()
 
 
 def memory() -> dict[str, float]:

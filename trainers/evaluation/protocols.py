@@ -21,7 +21,6 @@ from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.engine.distributed import Ranks
-from trainers.engine.identity import dataset_facts
 from trainers.engine.work_dir import BEST
 from trainers.evaluation import scores
 from trainers.evaluation.attentive import probe as attentive_probe
@@ -43,7 +42,6 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     trained = classifier_weights(weights)
     dataset = open_data(config.data, "test")
     index = dataset.index
-    ranks.require_same(lambda: dataset_facts(index))
     outputs, classes = same_classes(weights, index)
     net = Classifier(backbones.create(weights.backbone), len(classes), trained.net)
     load(net, weights.model, f"the classifier of {weights.path}", f"a {weights.backbone} with its recipe's net")

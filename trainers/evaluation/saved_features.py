@@ -53,7 +53,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
     data, plan = config.data, config.plan
     datasets = [open_data(data, "train"), open_data(data, "test")]
     gallery, queries = (dataset.index for dataset in datasets)
-    for index in (gallery, queries):
+    for index in (gallery, queries):  # which may be saved already, and are then not compared later
         ranks.require_same(partial(dataset_facts, index))
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if shared:

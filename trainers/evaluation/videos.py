@@ -18,6 +18,7 @@ from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
 from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
+from trainers.engine.identity import dataset_facts
 
 CHUNK = 16  # clips per forward pass, all of one video, so that its outputs do not depend on other videos
 BATCH_AND_WAY_OUT = (f"up to {CHUNK} clips at once", "take fewer --clips, or --device cpu")
@@ -58,6 +59,7 @@ def per_video(
 
     Its networks must be in eval mode. Each video is processed exactly once on any number of ranks, which all call this.
     """
+    ranks.require_same(lambda: dataset_facts(index))
     samples_of = parts(index, cfg)
     loader = ClipLoader(
         samples_of,

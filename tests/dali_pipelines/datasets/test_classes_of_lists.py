@@ -226,6 +226,9 @@ def test_a_users_list_is_never_overwritten(tmp_path):
         main(["auto", str(tmp_path / "train.csv"), "--data-dir", str(tmp_path / "data")])
     assert (tmp_path / "data" / "train.txt").read_text() == "my own\n"
     assert Index.load(tmp_path / "data").class_names == ()
+    (tmp_path / "gone.csv").write_text("path,label\ngone,walk\na,walk\n")
+    with pytest.raises(UserError, match=f"^{tmp_path}/gone.csv names 1 video "):
+        main(["auto", str(tmp_path / "gone.csv"), "--data-dir", str(tmp_path / "data")])
     with pytest.raises(UserError, match=r"train.txt would be written twice, or is the list itself"):
         main(["auto", str(tmp_path / "data" / "train.txt"), "--data-dir", str(tmp_path / "data")])
 
