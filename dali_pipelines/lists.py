@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
             path = args.data_dir / Path(name).with_suffix(".txt").name
             if path in datasets or (not is_url(source) and path.exists() and path.samefile(source)):
                 raise UserError(f"{path} would be written twice, or is the list itself: rename {source}")
-            listed = source if source.is_file() else path
+            listed = source if is_url(source) or Path(source).is_file() else path
             datasets[path] = select_entries(index, readings, listed, missing=args.missing)
     for path, dataset in datasets.items():
         if is_users(path, dataset.index.names.texts()):

@@ -71,17 +71,22 @@ class LocalFiles:
 
 
 def _require_long_enough(location: str, spans: Iterable[Span]) -> None:
+    size = _size_of_regular(location)
+    if size < (end := max(span.end for span in spans)):
+        raise _too_short(location, size, end)
+
+
+def _size_of_regular(location: str) -> int:
     status = os.stat(location)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", location)
-    if status.st_size < (end := max(span.end for span in spans)):
-        raise _too_short(location, status.st_size, end)
+    return status.st_size
 
 
 def require_unchanged(spans: Iterable[Span]) -> None:
     """Raise OSError if a local file has another size than the span that begins with its first byte, its whole then."""
     for location, start, end in spans:
-        if start == 0 < end != (size := LOCAL.size(location)):
+        if start == 0 < end != (size := _size_of_regular(location)):
             why = "it was replaced or changed since; prepare it again"
             raise OSError(errno.EIO, f"it has {size} bytes, and had {end} when it was prepared: {why}", location)
 
