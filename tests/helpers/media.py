@@ -66,3 +66,10 @@ def read_video(path: Path, *filters: str) -> np.ndarray:
     pictures = np.frombuffer(ppm, np.uint8).reshape(-1, header + height * width * 3)
     assert (pictures[:, :header] == pictures[0, :header]).all()
     return pictures[:, header:].reshape(-1, height, width, 3).copy()  # one block, which may be written to
+
+
+def difference(stored: Path, *filters: str, of: Path) -> float:
+    """Return the mean difference, in gray levels, between a stored video and the binary's frames of `of`."""
+    shown, ours = read_video(of, *filters), read_video(stored)
+    assert ours.shape == shown.shape
+    return float(np.abs(ours.astype(int) - shown).mean())
