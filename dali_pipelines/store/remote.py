@@ -159,7 +159,7 @@ _remote = lru_cache(RemoteFiles)
 
 
 def filesystem(scheme: str, **options: Any) -> AbstractFileSystem:
-    """Return fsspec's file system for a scheme, with options from a URL; errors as in `RemoteFiles` and its own.
+    """Return fsspec's file system for a scheme, with options from a URL; UserError as `_class_of` raises it.
 
     Each process makes its own. Its threads share it where that is safe.
     """

@@ -160,6 +160,15 @@ def test_a_run_goes_on_without_a_logger_that_raises(method, last, tmp_path, own_
     )
 
 
+@pytest.mark.parametrize("error", ["ConnectionRefusedError(111, 'refused')", "TimeoutError()", "OSError('502')"])
+def test_a_run_goes_on_without_a_logger_whose_network_fails(error, tmp_path, own_pkg, capsys):
+    """Those are OSErrors; the run ended and said to make room."""
+    write_broken(own_pkg, "add_scalars", 1, error=error)
+    run(tmp_path, "--set", "train.loggers=[own_pkg.Logger]")
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
+    assert capsys.readouterr().out.count("training goes on without it") == 1
+
+
 @pytest.mark.parametrize("error", ["OSError(28, 'no room')", "LookupError('closed')"])
 def test_a_logger_that_does_not_close_hides_no_other_error(error, tmp_path, own_pkg, capsys):
     """Its error took the place of the run's, or made a finished run fail, and the loggers after it stayed open."""

@@ -29,8 +29,8 @@ from trainers.engine.identity import options
 class Logger(Protocol):
     """Where rank 0 logs metrics and images. `step` counts the optimizer steps done.
 
-    A call that raises OSError must have written nothing: with `train.full_disk: go_on` it is retried later. After any
-    other exception, the run goes on without the logger.
+    A call that raises OSError for the disk must have written nothing: with `train.full_disk: go_on` it is retried
+    later. After any other exception, as of a network, the run goes on without the logger.
     """
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:

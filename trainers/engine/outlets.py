@@ -51,7 +51,7 @@ class Outlet:
 
 
 class LoggerOutlet(Outlet):
-    """Call a logger. After an error other than OSError, the run goes on without it: metrics.jsonl has all figures."""
+    """Call a logger. After an error that is none of the disk, the run goes on without it: metrics.jsonl has all."""
 
     def __init__(self, logger: Logger, *, go_on: bool) -> None:
         super().__init__(go_on=go_on)
@@ -73,10 +73,16 @@ class LoggerOutlet(Outlet):
             return
         try:
             call(self._logger)
-        except OSError:
-            raise
         except Exception as error:  # of any kind: loggers may be another package's, or talk to a service
+            if _of_the_disk(error):
+                raise
             name, self._logger = type(self._logger).__name__, None
             what, at = printable(" ".join(str(error).split())), traceback.extract_tb(error.__traceback__)[-1]
             failed = f"{name} failed ({type(error).__name__}: {what}, at {at.filename}:{at.lineno})"
             tell(f"warning: train.loggers: {failed}; training goes on without it")
+
+
+def _of_the_disk(error: Exception) -> bool:
+    """Tell errors of the disk from those of networks, many of which are OSErrors too."""
+    network = isinstance(error, ConnectionError | TimeoutError)
+    return isinstance(error, OSError) and not network and (error.errno or 0) > 0
